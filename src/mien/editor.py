@@ -1,0 +1,176 @@
+"""The way of a photograph: found faces -> aligned crops -> one run of the model -> blended back at full resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mien import target as targets
+from mien.errors import MienError
+from mien.expressions import BLENDSHAPES, EXPRESSIONS
+from mien.model import DEFAULT, Arrays, find_model, picture, shipped
+from mien.photo import align, blend
+from mien.photo.find import Face, Finder, ShippedFinder, choose
+from mien.photo.read import Photo, read
+from mien.photo.write import write
+from mien.target import Target
+
+Picture = Photo | Path | str | np.ndarray | Image.Image
+Request = str | Mapping[str, float] | Target
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A face found and measured: ``matrix`` (2, 3) maps the photograph's pixels to its crop's fractions."""
+
+    face: Face
+    matrix: np.ndarray
+    blendshapes: np.ndarray
+    emotion: np.ndarray
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """(68, 2) in fractions of the crop."""
+        return align.move(self.matrix, self.face.landmarks).astype(np.float32)
+
+    @property
+    def expression(self) -> str:
+        """The likeliest of the seven expressions."""
+        return EXPRESSIONS[int(self.emotion.argmax())]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """An edit's result: the source, its edited pixels (H, W, 3) uint8, all faces seen and the indices of those edited."""
+
+    photo: Photo
+    rgb: np.ndarray
+    seen: list[Seen]
+    chosen: list[int]
+
+    @property
+    def image(self) -> Image.Image:
+        """The edited picture as Pillow knows it."""
+        return Image.fromarray(self.rgb)
+
+    def save(self, path: str | Path, *, overwrite: bool = False, mark: bool = True) -> Path:
+        """Write it in the format of ``path``'s suffix, marked as edited; an existing file is kept unless ``overwrite``."""
+        return write(self.photo, self.rgb, Path(path), overwrite=overwrite, mark=mark)
+
+
+class Editor:
+    """Edits photographs with one model. It holds open models only, so one editor serves any number of photographs.
+
+    model: the name of a shipped model, or the path of an ``.onnx`` file. finder: what finds faces (mien's own).
+    """
+
+    def __init__(self, model: str = DEFAULT, finder: Finder | None = None) -> None:
+        self.model = find_model(model)
+        self.finder = finder or ShippedFinder()
+
+    def see(self, picture_: Picture) -> list[Seen]:
+        """Find and measure every face, the largest first."""
+        photo = as_photo(picture_)
+        faces = self.finder.find(photo.rgb)
+        if not faces:
+            return []
+        muscles, emotion = shipped("muscles"), shipped("emotion")
+        matrices = [align.similarity(align.five_points(face.landmarks)) for face in faces]
+        crops = {m.size: np.stack([align.crop(photo.rgb, matrix, m.size) for matrix in matrices]) for m in (muscles, emotion)}
+        scores = muscles.run({"image": picture(crops[muscles.size])})["read"]
+        feelings = emotion.run({"image": picture(crops[emotion.size])})["read"]
+        return [Seen(*each) for each in zip(faces, matrices, scores, feelings, strict=True)]
+
+    def edit(
+        self, photo: Picture, to: Request | None = None, *, intensity: float = 1.0, like: Picture | None = None,
+        face: str = "all", neutral: bool = False, seen: list[Seen] | None = None,
+    ) -> Edited:
+        """Change the expression of the faces in ``photo``.
+
+        to: an expression's name, or muscles by name with their scores, e.g. ``{"mouthSmileLeft": 0.8}``.
+        like: in place of ``to``, a photograph whose largest face wears the wanted expression.
+        intensity: 0 gives the photograph bit for bit, 1 the full target. face: all, largest, a number from 1, or "x,y".
+        neutral: with muscles, begin from the person's neutral face. seen: what ``see`` gave for this photograph.
+        Raises MienError where no face is found or a wish cannot be met.
+        """
+        return self.sweep(photo, to, [intensity], like=like, face=face, neutral=neutral, seen=seen)[0]
+
+    def sweep(
+        self, photo: Picture, to: Request | None = None, intensities: Sequence[float] = (0.25, 0.5, 0.75, 1.0), *,
+        like: Picture | None = None, face: str = "all", neutral: bool = False, seen: list[Seen] | None = None,
+    ) -> list[Edited]:
+        """The same edit at several intensities, through the model as one batch."""
+        for value in intensities:
+            if not 0 <= value <= 1:
+                raise MienError(f"intensity {value}: give a number between 0 and 1")
+        source = as_photo(photo)
+        target = self._target(to, like, neutral)
+        seen = self.see(source) if seen is None else seen
+        if not seen:
+            raise MienError("no face found; one of 32 pixels or more, turned no further than profile, is needed")
+        chosen = choose([s.face for s in seen], face)
+        edits = self._run(source.rgb, [seen[i] for i in chosen], target, intensities)
+        results = []
+        for number, value in enumerate(intensities):
+            rgb = source.rgb
+            for slot, index in enumerate(chosen) if value else ():
+                mine = seen[index].matrix
+                others = [s.matrix for s in seen if s is not seen[index]]
+                flow, delta = (edits[name][slot * len(intensities) + number] for name in ("flow", "delta"))
+                rgb = blend.apply(rgb, mine, blend.weights(mine, others, flow.shape[-1]), flow, delta)
+            results.append(Edited(source, rgb, seen, chosen))
+        return results
+
+    def _target(self, to: Request | None, like: Picture | None, neutral: bool) -> Target:
+        if (to is None) == (like is None):
+            raise MienError("say what to change to: an expression, muscles, or a photograph to be like (one of them)")
+        if like is not None:
+            models = self.see(like)
+            if not models:
+                raise MienError("no face found in the photograph to be like; give one with a clearly visible face")
+            return Target(scores=models[0].blendshapes, emotion=int(models[0].emotion.argmax()))
+        if isinstance(to, str):
+            return targets.by_name(to)
+        return to if isinstance(to, Target) else targets.by_muscles(dict(to or {}), neutral)
+
+    def _run(self, rgb: np.ndarray, faces: list[Seen], target: Target, intensities: Sequence[float]) -> Arrays:
+        """Every face at every intensity in one batch -> flow (B, 2, S, S) and delta (B, 3, S, S)."""
+        about, count = self.model.about, len(intensities)
+        if "emotion" in about["target"] and target.emotion is None:
+            raise MienError(f"model {about['name']} edits by expression: it cannot move single muscles; use --model {DEFAULT}")
+        crops = np.stack([align.crop(rgb, face.matrix, self.model.size) for face in faces])
+        inputs: dict[str, Any] = {
+            "source_image": picture(crops),
+            "source_blendshapes": np.stack([face.blendshapes for face in faces]),
+            "source_landmarks": np.stack([face.landmarks for face in faces]),
+            "source_emotion": np.array([face.emotion.argmax() for face in faces], np.int64),
+            "target_blendshapes": np.stack([target.goal(face.blendshapes) for face in faces]),
+            "target_emotion": np.full(len(faces), target.emotion or 0, np.int64),
+        }
+        inputs = {name: np.repeat(value, count, 0) for name, value in inputs.items()}
+        inputs["intensity"] = np.tile(np.asarray(intensities, np.float32), len(faces))
+        outputs = self.model.run(inputs)
+        if "image" in outputs:
+            delta = outputs["image"] - inputs["source_image"]
+            outputs = {"delta": delta, "flow": np.zeros_like(delta[:, :2])}
+        return outputs
+
+
+def as_photo(given: Picture) -> Photo:
+    """A photograph from a path, an (H, W, 3) uint8 array or a Pillow image."""
+    if isinstance(given, Photo):
+        return given
+    if isinstance(given, (str, Path)):
+        return read(Path(given))
+    return Photo.from_pil(given) if isinstance(given, Image.Image) else Photo.from_array(given)
+
+
+def strongest(scores: np.ndarray, count: int = 4) -> dict[str, float]:
+    """The ``count`` highest blendshapes by name, gaze aside."""
+    order = [i for i in np.argsort(-scores) if not BLENDSHAPES[i].startswith("eyeLook")][:count]
+    return {BLENDSHAPES[i]: round(float(scores[i]), 2) for i in order}

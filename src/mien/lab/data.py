@@ -1,0 +1,162 @@
+"""Parquet manifests -> faces in memory -> batches that depend on nothing but the seed and the step."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mien.errors import MienError
+from mien.expressions import BLENDSHAPES, EXPRESSIONS
+from mien.lab.faces import Faces
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class FaceTable:
+    """Faces of one split, decoded once: ``faces.image`` is uint8 (N, 3, S, S); names (N,) as in the manifest."""
+
+    faces: Faces
+    names: list[str]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, index: Tensor, device: torch.device | str = "cpu") -> Faces:
+        """The faces at ``index``, images as floats in [-1, 1], on ``device``."""
+        faces = self.faces[index.to(self.faces.image.device)].to(device)  # type: ignore[union-attr]
+        return faces.having(image=faces.image.float() / 127.5 - 1)  # type: ignore[union-attr]
+
+    def weights(self, balance: float) -> Tensor:
+        """(N,) sampling weights that favour rare expressions and rare muscles: ``rarity ** balance``.
+
+        A face is as rare as its label is (1 / faces that share it) times how far its blendshapes lie from the average
+        (mean squared z-score, at most 10). 0 draws faces as they come, 1 draws every label about equally often.
+        """
+        rarity = torch.ones(len(self))
+        if self.faces.emotion is not None:
+            label = self.faces.emotion.cpu() + 1
+            count = torch.bincount(label, minlength=len(EXPRESSIONS) + 1).float()
+            count[0] = count.max()  # faces without a label count as the commonest label's
+            rarity = rarity / count[label]
+        if self.faces.blendshapes is not None:
+            shapes = self.faces.blendshapes.cpu()
+            score = (shapes - shapes.mean(0)) / (shapes.std(0) + 0.02)
+            rarity = rarity * (score**2).mean(1).clamp(0.1, 10)
+        return rarity**balance
+
+
+def load(path: Path, split: str, fields: frozenset[str], size: int, limit: int | None = None) -> FaceTable:
+    """Read one split of a manifest. Rows that lack a needed label are left out.
+
+    Raises MienError for a missing file, column or split, before any work.
+    """
+    table = _read(path, fields)
+    if split not in SPLITS:
+        raise MienError(f"{split!r} is no split: choose one of {', '.join(SPLITS)}")
+    table = table.filter(pa.compute.equal(table["split"], split))
+    labels = _emotions(table)
+    if "emotion" in fields:
+        table = table.filter(pa.array(label in EXPRESSIONS for label in labels))
+        labels = [label for label in labels if label in EXPRESSIONS]
+    table, labels = table.slice(0, limit), labels[:limit]
+    if not len(table):
+        raise MienError(f"{path}: no usable row in split {split!r}; fields needed: {', '.join(sorted(fields))}")
+    with ThreadPoolExecutor() as pool:
+        images = np.stack(list(pool.map(lambda b: _decode(b, size), table["image"].to_pylist())))
+    columns: dict[str, Tensor] = {"image": torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()}
+    if labels:
+        index = {name: i for i, name in enumerate(EXPRESSIONS)}
+        columns["emotion"] = torch.tensor([index.get(label, -1) for label in labels])
+    if "blendshapes" in fields:
+        columns["blendshapes"] = _floats(table["blendshapes"]).view(-1, len(BLENDSHAPES))
+    if "landmarks" in fields:
+        columns["landmarks"] = _floats(table["landmarks"]).view(-1, 68, 2)
+    if "identity" in fields:
+        people = {name: i for i, name in enumerate(sorted(set(table["identity"].to_pylist())))}
+        columns["identity"] = torch.tensor([people[name] for name in table["identity"].to_pylist()])
+    digest = hashlib.sha256(json.dumps([str(split), size, table["name"].to_pylist()]).encode()).hexdigest()[:16]
+    return FaceTable(Faces(**columns), table["name"].to_pylist(), digest)
+
+
+def draw(weights: Tensor, count: int, *key: int) -> Tensor:
+    """(count,) row numbers, a pure function of weights and key (seed, step, role), so that a resume repeats it."""
+    generator = torch.Generator().manual_seed(mix(*key))
+    return torch.multinomial(weights, count, replacement=count > len(weights), generator=generator)
+
+
+def mix(*key: int) -> int:
+    """One 63-bit seed from several numbers, the same on every machine."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
+
+
+def join(tables: list[FaceTable]) -> FaceTable:
+    """Several tables as one, with the fields that all of them have."""
+    common = set.intersection(*(set(table.faces.present()) for table in tables))
+    faces = Faces(**{name: torch.cat([table.faces.present()[name] for table in tables]) for name in common})
+    digest = hashlib.sha256(" ".join(table.digest for table in tables).encode()).hexdigest()[:16]
+    return FaceTable(faces, [name for table in tables for name in table.names], digest)
+
+
+def without_twins(table: FaceTable, held_out: FaceTable, alike: float = 0.99) -> FaceTable:
+    """``table`` without the pictures that stand in ``held_out`` too (cosine of 16 px thumbnails, whichever way round)."""
+    thumbs = [_thumbnails(t.faces.image) for t in (table, held_out)]  # type: ignore[arg-type]
+    mirrored = thumbs[1].view(-1, 16, 16).flip(-1).flatten(1)
+    other = torch.cat([thumbs[1], mirrored]).T
+    keep = torch.cat([(part @ other).amax(1) < alike for part in thumbs[0].split(2048)]).nonzero()[:, 0]
+    return FaceTable(table.faces[keep], [table.names[i] for i in keep.tolist()], f"{table.digest}-{len(keep)}")
+
+
+def _thumbnails(images: Tensor) -> Tensor:
+    small = torch.nn.functional.interpolate(images.float().mean(1, keepdim=True), size=16, mode="area").flatten(1)
+    return torch.nn.functional.normalize(small - small.mean(1, keepdim=True), dim=1)
+
+
+def _read(path: Path, fields: frozenset[str]) -> pa.Table:
+    """The columns that ``fields`` need; expression labels may stand as ``emotion`` or as FER+ ``votes``."""
+    try:
+        names = set(pq.read_schema(path).names)
+        labels = {"emotion", "votes"} & names
+        needed = {"name", "split", "image"} | (fields - {"emotion"}) | ({"emotion"} & fields if not labels else set())
+        if needed - names:
+            raise MienError(f"{path}: no column {', '.join(sorted(needed - names))}; it has {', '.join(sorted(names))}")
+        return pq.read_table(path, columns=sorted(needed | labels))
+    except (OSError, pa.ArrowException) as error:
+        raise MienError(f"{path}: not a readable Parquet manifest ({str(error).splitlines()[0]})") from error
+
+
+def _emotions(table: pa.Table) -> list[str]:
+    """A label a row, '' where there is none; [] where the manifest has no labels. FER+ votes count by majority."""
+    if "emotion" in table.column_names:
+        return [label or "" for label in table["emotion"].to_pylist()]
+    if "votes" not in table.column_names:
+        return []
+    names = (table.schema.metadata or {})[b"votes"].decode().split(",")
+    votes = np.stack(table["votes"].to_numpy(zero_copy_only=False))
+    top = votes.argmax(1)
+    clear = votes.max(1) * 2 > votes.sum(1)
+    return [names[k] if sure else "" for k, sure in zip(top, clear, strict=True)]
+
+
+def _decode(blob: bytes, size: int) -> np.ndarray:
+    picture = Image.open(io.BytesIO(blob), formats=["WEBP", "PNG", "JPEG"]).convert("RGB")
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS if picture.width > size else Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
+def _floats(column: pa.ChunkedArray) -> Tensor:
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return torch.from_numpy(flat.astype(np.float32))

@@ -1,0 +1,116 @@
+"""Trained methods and readers -> ``.onnx`` files that describe themselves."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from mien import __version__
+from mien.expressions import BLENDSHAPES, EXPRESSIONS, TEMPLATE
+from mien.lab.checkpoint import Progress
+from mien.lab.faces import Faces
+from mien.lab.method import Method
+from mien.lab.render import Render
+
+OPSET = 18
+
+
+class EditGraph(nn.Module):
+    """``Method.edit`` with plain tensors in and out: source fields, target fields, intensity -> flow and delta, or image."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+        self.inputs = [f"source_{f}" for f in method.source_fields] + [f"target_{f}" for f in method.condition]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        count = len(self.method.source_fields)
+        source = Faces(**dict(zip(self.method.source_fields, tensors[:count], strict=True)))
+        target = Faces(**dict(zip(self.method.condition, tensors[count:-1], strict=True)))
+        edit = self.method.edit(source, target, tensors[-1])
+        return (edit.image,) if edit.flow is None or edit.delta is None else (edit.flow, edit.delta)
+
+
+def export(method: Method, progress: Progress, path: Path, half: bool = True) -> None:
+    """Write ``method`` as an edit model, or as a reader where it has nothing to edit; ``half``: fp16 weights, half the file."""
+    method = method.eval()
+    size = method.config.size
+    about = {
+        "mien": "edit" if method.condition else "reader", "name": progress.method, "version": __version__,
+        "size": size, "template": TEMPLATE, "licence": "Apache-2.0", "images_seen": progress.images,
+        "data": progress.data, "config": progress.config,
+    }
+    if method.condition:
+        graph = EditGraph(method)
+        faces = sample(size).only(*method.source_fields, *method.condition)
+        have = faces.present()
+        tensors = [have[f] for f in method.source_fields] + [have[f] for f in method.condition] + [torch.ones(2)]
+        about |= {"source": method.source_fields, "target": method.condition, "expressions": EXPRESSIONS,
+                  "blendshapes": BLENDSHAPES}
+        with torch.no_grad():
+            outputs = ["flow", "delta"] if len(graph(*tensors)) == 2 else ["image"]
+        write_graph(graph, tensors, [*graph.inputs, "intensity"], outputs, path, about, half)
+    else:
+        write_graph(method, [torch.zeros(2, 3, size, size)], ["image"], ["read"], path, about, half)
+
+
+def export_render(path: Path) -> None:
+    """Write the graph of ``mien.lab.render``."""
+    size, tensors = 8, [torch.zeros(1, 20, 30, 3, dtype=torch.uint8), torch.eye(2, 3), torch.eye(2)]
+    tensors += [torch.ones(1, 1, size, size), torch.zeros(1, 2, size, size), torch.zeros(1, 3, size, size)]
+    dynamic = {"photo": {1: "height", 2: "width"}, "edited": {1: "height", 2: "width"}}
+    dynamic |= {name: {2: "size", 3: "size"} for name in ("weight", "flow", "delta")}
+    about = {"mien": "render", "name": "render", "version": __version__, "licence": "Apache-2.0"}
+    names = ["photo", "to_crop", "to_photo", "weight", "flow", "delta"]
+    write_graph(Render(), tensors, names, ["edited"], path, about, half=False, dynamic=dynamic)
+
+
+def write_graph(
+    graph: nn.Module, tensors: list[Tensor], inputs: list[str], outputs: list[str], path: Path, about: dict[str, Any],
+    half: bool, dynamic: dict[str, dict[int, str]] | None = None,
+) -> None:
+    """Trace ``graph``, write what it is into the file's metadata, check it and put it in place whole."""
+    buffer = io.BytesIO()
+    dynamic = dynamic or {name: {0: "batch"} for name in [*inputs, *outputs]}
+    torch.onnx.export(graph, tuple(tensors), buffer, input_names=inputs, output_names=outputs, dynamic_axes=dynamic,  # type: ignore[arg-type]
+                      opset_version=OPSET, dynamo=False)
+    model = onnx.load_from_string(buffer.getvalue())
+    if half:
+        store_half(model)
+    helper.set_model_props(model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in about.items()})
+    onnx.checker.check_model(model)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside.write_bytes(model.SerializeToString())
+    os.replace(aside, path)
+
+
+def store_half(model: onnx.ModelProto, least: int = 1024) -> None:
+    """Store float weights of ``least`` values or more as fp16, each followed by a cast: half the file, same arithmetic."""
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < least or np.abs(values).max() > 6e4:
+            continue
+        stored = numpy_helper.from_array(values.astype(np.float16), tensor.name + "_half")
+        casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=TensorProto.FLOAT))
+        tensor.CopyFrom(stored)
+    for cast in reversed(casts):
+        graph.node.insert(0, cast)
+
+
+def sample(size: int, count: int = 2) -> Faces:
+    """Made-up faces with every field, to trace and to test with."""
+    return Faces(
+        image=torch.rand(count, 3, size, size) * 2 - 1, emotion=torch.arange(count) % len(EXPRESSIONS),
+        blendshapes=torch.rand(count, len(BLENDSHAPES)), landmarks=torch.rand(count, 68, 2), identity=torch.arange(count),
+    )

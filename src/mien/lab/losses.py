@@ -1,0 +1,42 @@
+"""Losses as pure functions of tensors. Every sign here is for something that is *minimised*."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """Critic's hinge loss (Lim & Ye 2017): real scores above 1, fake ones below -1."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """Critic's Wasserstein loss (Arjovsky et al. 2017)."""
+    return fake.mean() - real.mean()
+
+
+def log_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """Critic's loss in the log form (Goodfellow et al. 2014): scores are logits of "real"."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def log_generator(fake: Tensor) -> Tensor:
+    """Generator's non-saturating log loss: its fakes called real."""
+    return F.softplus(-fake).mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """(|d critic / d x| - 1)^2 at random points between real and fake (Gulrajani et al. 2017)."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """Mean absolute difference between neighbouring pixels of (B, C, H, W)."""
+    return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., 1:] - x[..., :-1]).abs().mean()

@@ -1,0 +1,113 @@
+"""The protocol between a method and everything that trains, exports or compares it.
+
+A method is an ``nn.Module`` in one file. It never touches an optimiser, a device or a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from mien.lab.faces import Faces
+
+Terms = dict[str, Tensor]
+"""Named scalar loss terms, weights included: their sum is what a turn minimises and what the log shows."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One player's move: while ``moves`` learn to lower ``loss(source, target)``, every other network is frozen."""
+
+    name: str
+    moves: tuple[str, ...]
+    loss: Callable[[Faces, Faces], Terms]
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam's settings for one network (betas as in the method's paper)."""
+
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is trained, beside what its own config says; each method brings its defaults.
+
+    steps, minutes: stop at whichever comes first; the same command goes on from there.
+    balance: 0 draws faces as they come, 1 every expression equally often; for the faces edited and those aimed at.
+    decay: the last share of the steps, over which the learning rates fall to 0 in a line.
+    ema: how much of the moving average of the weights stays at each step.
+    save_every: steps between checkpoints, each with a sample sheet.
+    """
+
+    steps: int = 100_000
+    minutes: float = float("inf")
+    batch: int = 16
+    seed: int = 0
+    balance: tuple[float, float] = (0.0, 0.0)
+    decay: float = 0.0
+    flip: bool = True
+    ema: float = 0.997
+    bf16: bool = True
+    device: str = "auto"
+    log_every: int = 50
+    save_every: int = 1000
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What an edit gives back.
+
+    image: (B, 3, S, S) in [-1, 1], the edited crop.
+    flow: (B, 2, S, S), how far to the right and down of itself each pixel is fetched from, in fractions of the crop.
+    delta: (B, 3, S, S), what is then added, on the scale of ``image``.
+
+    Methods that give flow and delta are applied by the editor at the photograph's own resolution.
+    """
+
+    image: Tensor
+    flow: Tensor | None = None
+    delta: Tensor | None = None
+
+
+class Method(nn.Module):
+    """A way to learn an edit of faces. Subclasses set ``Config``, ``reads``, ``condition``, ``average``, ``recipe``.
+
+    Config: a frozen dataclass; ``config.size`` is the side of the crop.
+    reads: the fields of ``Faces`` that training needs.
+    source_fields, condition: the fields of the source and of the target that ``edit`` reads.
+    average: the networks whose moving average (EMA) is what is exported.
+    """
+
+    Config: ClassVar[type]
+    reads: ClassVar[frozenset[str]]
+    source_fields: ClassVar[tuple[str, ...]] = ("image",)
+    condition: ClassVar[tuple[str, ...]]
+    average: ClassVar[tuple[str, ...]]
+    recipe: ClassVar[Recipe] = Recipe()
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    def turns(self, step: int) -> list[Turn]:
+        """The moves of one step, in order; schedules are functions of ``step``, so that a resume repeats them."""
+        raise TypeError(f"{type(self).__name__} defines no turns")
+
+    def optimizer(self, network: str) -> Optimizer:
+        """The settings with which ``network`` (the name of a child module) learns."""
+        return Optimizer()
+
+    def prepare(self, faces: Faces) -> None:
+        """Called once before step 0 with a sample of the training faces, for what is fitted rather than learned."""
+
+    def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
+        """Change ``source`` towards ``target``: intensity (B,) 0 returns the source itself, 1 the full target."""
+        raise TypeError(f"{type(self).__name__} edits nothing")

@@ -1,0 +1,17 @@
+"""Every method and reader that ``mien train`` knows: one file each, one line here."""
+
+from __future__ import annotations
+
+from mien.lab.method import Method
+from mien.lab.methods.flowfill import FlowFill
+from mien.lab.readers.emotion import Emotion
+from mien.lab.readers.muscles import Muscles
+
+METHODS: dict[str, type[Method]] = {
+    "flowfill": FlowFill,
+}
+
+READERS: dict[str, type[Method]] = {
+    "muscles": Muscles,
+    "emotion": Emotion,
+}

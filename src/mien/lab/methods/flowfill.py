@@ -1,0 +1,230 @@
+"""flowfill: an edit that does not depend on resolution.
+
+The generator looks at an aligned crop and says how far every pixel moves (*flow*), and what motion cannot give (teeth,
+creases, shadow: a *mask* times a *colour*, added). The editor applies both to the photograph at its own resolution.
+
+Motion starts from a linear model, fitted before training: how each of 68 landmarks moves with each of 52 blendshapes.
+The critic scores patches (hinge, spectral norm) and, with a second head, reads blendshapes. That head learns from real
+faces only and keeps learning beside the generator: a frozen reader in its place is fooled within minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mien.expressions import BLENDSHAPES, GAZE
+from mien.lab.augment import jittered
+from mien.lab.blocks import Modulated, Stage, ramp, warp
+from mien.lab.faces import Faces
+from mien.lab.losses import hinge_critic, total_variation
+from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
+
+MOVABLE = [i for i, name in enumerate(BLENDSHAPES) if name not in GAZE and name != "_neutral"]
+
+
+@dataclass(frozen=True)
+class FlowFillConfig:
+    """size: side of the crop. width: channels at half resolution. The rest weighs the generator's loss terms."""
+
+    size: int = 128
+    width: int = 48
+    expression: float = 8.0
+    mask: float = 0.05
+    smooth: float = 0.1
+    residual: float = 5.0
+    partial: float = 0.25
+    """Share of the training edits that stop short of the full target."""
+
+
+class FlowFill(Method):
+    """U-Net generator and patch critic; see the module's docstring."""
+
+    Config = FlowFillConfig
+    reads: ClassVar[frozenset[str]] = frozenset({"image", "blendshapes", "landmarks"})
+    source_fields: ClassVar[tuple[str, ...]] = ("image", "blendshapes", "landmarks")
+    condition: ClassVar[tuple[str, ...]] = ("blendshapes",)
+    average: ClassVar[tuple[str, ...]] = ("generator",)
+    recipe: ClassVar[Recipe] = Recipe(batch=20, steps=15_000, balance=(0.3, 0.6))
+    config: FlowFillConfig
+
+    def __init__(self, config: FlowFillConfig) -> None:
+        super().__init__(config)
+        self.generator = Generator(config.width)
+        self.critic = Critic(config.width)
+
+    def prepare(self, faces: Faces) -> None:
+        self.generator.displacement.copy_(fit_displacement(faces))
+
+    def optimizer(self, network: str) -> Optimizer:
+        return Optimizer(lr=4e-4 if network == "critic" else 2e-4, betas=(0.5, 0.99))
+
+    def turns(self, step: int) -> list[Turn]:
+        return [
+            Turn("critic", ("critic",), self.critic_loss),
+            Turn("generator", ("generator",), self.generator_loss),
+        ]
+
+    def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
+        image, (goal, flow, mask, colour, _) = source.image, self._change(source, target, intensity)
+        assert image is not None
+        delta = mask * colour
+        return Edit((warp(image, flow) + delta).clamp(-1, 1), flow, delta)
+
+    def critic_loss(self, source: Faces, target: Faces) -> Terms:
+        """Real faces are those whose expressions are asked for, so that fakes and reals differ in nothing else."""
+        with torch.no_grad():
+            fake = self.edit(source, target, self._intensities(source)).image
+        real_score, real_read = self.critic(jittered(target.image))
+        fake_score, _ = self.critic(jittered(fake))
+        return {
+            "hinge": sum(hinge_critic(*pair) for pair in zip(real_score, fake_score, strict=True)),
+            "read": self.config.expression * F.l1_loss(real_read, target.blendshapes),
+        }
+
+    def generator_loss(self, source: Faces, target: Faces) -> Terms:
+        goal, flow, mask, colour, residual = self._change(source, target, self._intensities(source))
+        delta = mask * colour
+        fake = (warp(source.image, flow) + delta).clamp(-1, 1)
+        score, read = self.critic(jittered(fake))
+        return {
+            "fool": -sum(scale.mean() for scale in score),
+            "expression": self.config.expression * F.l1_loss(read[:, MOVABLE], goal[:, MOVABLE]),
+            "mask": self.config.mask * mask.mean(),
+            "smooth": self.config.smooth * (total_variation(mask) + total_variation(100 * residual)),
+            "residual": self.config.residual * residual.abs().mean(),
+        }
+
+    def _change(self, source: Faces, target: Faces, intensity: Tensor) -> tuple[Tensor, ...]:
+        start, asked = source.blendshapes, target.blendshapes
+        assert start is not None and asked is not None
+        movable = torch.zeros(len(BLENDSHAPES), device=start.device)
+        movable[MOVABLE] = 1
+        difference = (asked - start) * movable * intensity.view(-1, 1)
+        return (start + difference, *self.generator(source.image, source.landmarks, start + difference, difference))
+
+    def _intensities(self, source: Faces) -> Tensor:
+        """Mostly 1, now and then less, so that the way there is trained too."""
+        count, device = len(source), source.image.device  # type: ignore[union-attr]
+        short = torch.rand(count, device=device) < self.config.partial
+        return torch.where(short, torch.rand(count, device=device), torch.ones(count, device=device))
+
+
+class Generator(nn.Module):
+    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), mask (B, 1, S, S), colour (B, 3, S, S), residual flow."""
+
+    displacement: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("displacement", torch.zeros(len(BLENDSHAPES), 68, 2))
+        w, c = width, 128
+        self.embed = nn.Sequential(nn.Linear(2 * len(BLENDSHAPES), c), nn.SiLU(), nn.Linear(c, c), nn.SiLU())
+        self.enter = nn.Conv2d(32, w, 3, padding=1)
+        self.block1 = Modulated(w, c)
+        self.down1 = nn.Conv2d(w, 2 * w, 4, 2, 1)
+        self.block2 = Modulated(2 * w, c)
+        self.down2 = nn.Conv2d(2 * w, 4 * w, 4, 2, 1)
+        self.deep = nn.ModuleList(Modulated(4 * w, c) for _ in range(2))
+        self.up2 = nn.Conv2d(4 * w, 2 * w, 3, padding=1)
+        self.merge2 = nn.Conv2d(4 * w, 2 * w, 3, padding=1)
+        self.block3 = Modulated(2 * w, c)
+        self.up1 = nn.Conv2d(2 * w, w, 3, padding=1)
+        self.merge1 = nn.Conv2d(2 * w, w, 3, padding=1)
+        self.block4 = Modulated(w, c)
+        self.leave = nn.Conv2d(w, 24, 3, padding=1)
+        with torch.no_grad():
+            self.leave.weight.mul_(0.1)
+            self.leave.bias.zero_()
+
+    def forward(self, image: Tensor, landmarks: Tensor, goal: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
+        coarse = coarse_flow(landmarks, difference, self.displacement, image.shape[-1])
+        condition = self.embed(torch.cat([goal, 4 * difference], 1))
+        x = torch.cat([image, warp(image, coarse), 20 * coarse], 1)
+        x1 = self.block1(self.enter(F.pixel_unshuffle(x, 2)), condition)
+        x2 = self.block2(self.down1(x1), condition)
+        x = self.down2(x2)
+        for block in self.deep:
+            x = block(x, condition)
+        x = self.merge2(torch.cat([self.up2(F.interpolate(x, scale_factor=2.0)), x2], 1))
+        x = self.block3(x, condition)
+        x = self.merge1(torch.cat([self.up1(F.interpolate(x, scale_factor=2.0)), x1], 1))
+        x = self.block4(x, condition)
+        out = F.pixel_shuffle(self.leave(F.silu(x)), 2).float()
+        opened = ramp(difference.abs().amax(1))
+        residual = opened * 0.06 * torch.tanh(out[:, :2])
+        mask = opened * torch.sigmoid(out[:, 2:3])
+        return coarse + residual, mask, 1.2 * torch.tanh(out[:, 3:]), residual
+
+
+class Critic(nn.Module):
+    """Image -> scores at three scales, each (B, n), and blendshapes (B, 52).
+
+    Most patches of an edited face are the photograph's own and score alike, so patches of 16 and 32 px are looked at in
+    the middle of the crop only, and a third score sees the face as a whole.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        w = width
+        self.stem = nn.Sequential(Stage(3, w), Stage(w, 2 * w), Stage(2 * w, 4 * w))
+        self.fine = nn.Conv2d(4 * w, 1, 3, padding=1)
+        self.trunk = Stage(4 * w, 6 * w)
+        self.coarse = nn.Conv2d(6 * w, 1, 3, padding=1)
+        self.deep = nn.Sequential(Stage(6 * w, 8 * w), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.whole = nn.Linear(8 * w * 16, 1)
+        self.reader = nn.Linear(8 * w * 16, len(BLENDSHAPES))
+
+    def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        h = self.stem(image)
+        trunk = self.trunk(h)
+        deep = self.deep(trunk)
+        scores = [middle(self.fine(h)).flatten(1), middle(self.coarse(trunk)).flatten(1), self.whole(deep)]
+        return [score.float() for score in scores], self.reader(deep).float()
+
+
+def middle(patches: Tensor) -> Tensor:
+    """The three quarters of (B, C, N, N) in which a face lies, from eyebrows to chin."""
+    edge = patches.shape[-1] // 8
+    return patches[..., edge:-edge, edge:-edge]
+
+
+def coarse_flow(landmarks: Tensor, difference: Tensor, displacement: Tensor, size: int) -> Tensor:
+    """Spread the landmarks' linear displacement to a flow (B, 2, size, size), in fractions of the crop.
+
+    Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma 0.055) around where the landmarks
+    end up; 0.3 in the denominator lets it fade where no landmark is near. Gaussians factor into rows and columns.
+    """
+    move = torch.einsum("bk,kld->bld", difference, displacement)
+    ends = landmarks + move
+    centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
+    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, 68, 2, size)
+    column, row = near[:, :, 0], near[:, :, 1]
+    weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
+    sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
+    return -torch.stack(sums, 1) / weight[:, None]
+
+
+def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
+    """(52, 68, 2): how far the landmarks move per unit of each blendshape, by ridge regression.
+
+    Faces and their mirror images count alike. Pose terms beside the blendshapes take up what turning the head does.
+    """
+    both = [faces.only("blendshapes", "landmarks"), faces.only("blendshapes", "landmarks").flipped()]
+    shapes = torch.cat([f.blendshapes for f in both]).double()  # type: ignore[misc]
+    points = torch.cat([f.landmarks for f in both]).double()  # type: ignore[misc]
+    eyes = points[:, 36:48].mean(1)
+    nod, bridge = eyes - points[:, 30], eyes[:, 1:] - points[:, 27, 1:]
+    chin, apart = eyes - points[:, 8], points[:, 45, :1] - points[:, 36, :1]
+    pose = torch.cat([nod, nod**2, chin, bridge, apart], 1)
+    pose = (pose - pose.mean(0)) / pose.std(0)
+    x = torch.cat([shapes - shapes.mean(0), pose], 1)
+    y = (points - points.mean(0)).flatten(1)
+    normal = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
+    solved = torch.linalg.solve(normal, x.T @ y)[: shapes.shape[1]]
+    solved[0] = 0  # "_neutral" never moves
+    return solved.view(-1, 68, 2).float()

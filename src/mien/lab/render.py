@@ -1,0 +1,40 @@
+"""The last step of every edit, as a graph: flow and delta at crop size, applied to a photograph at its own size.
+
+It is written in torch because the lab can check it there, and exported once, so that the user wing runs it on ONNX
+Runtime's threads and needs neither torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Render(nn.Module):
+    """See ``forward``."""
+
+    def forward(self, photo: Tensor, to_crop: Tensor, to_photo: Tensor, weight: Tensor, flow: Tensor, delta: Tensor) -> Tensor:
+        """Edit ``photo`` (1, H, W, 3) uint8 and return it in the same form.
+
+        to_crop: (2, 3), photo pixels to crop fractions. to_photo: (2, 2), a crop displacement to photo pixels.
+        weight: (1, 1, S, S) in [0, 1], where the edit holds. flow: (1, 2, S, S) in crop fractions. delta: (1, 3, S, S)
+        on the scale of [-1, 1]. Pixels that would move by less than 0.02 px and change by less than half a level are
+        returned as they are.
+        """
+        picture = photo.float().permute(0, 3, 1, 2)
+        height, width = picture.shape[2], picture.shape[3]
+        y = torch.arange(height).float() + 0.5
+        x = torch.arange(width).float() + 0.5
+        where = torch.stack([x[None, :].expand(height, width), y[:, None].expand(height, width)], -1)[None]
+        in_crop = where @ to_crop[:, :2].T + to_crop[:, 2]
+        control = F.grid_sample(
+            torch.cat([flow, delta], 1) * weight, in_crop * 2 - 1, mode="bicubic", padding_mode="zeros", align_corners=False
+        )
+        move = control[:, :2].permute(0, 2, 3, 1) @ to_photo.T
+        change = control[:, 2:] * 127.5
+        grid = (where + move) / torch.stack([torch.as_tensor(width), torch.as_tensor(height)]).float() * 2 - 1
+        fetched = F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
+        edited = (fetched + change).round().clamp(0, 255)
+        still = (move.abs().amax(-1)[:, None] < 0.02) & (change.abs().amax(1, keepdim=True) < 0.5)
+        return torch.where(still, picture, edited).permute(0, 2, 3, 1).to(torch.uint8)

@@ -1,0 +1,189 @@
+"""Plays a method's turns: freezes, sums, steps, averages, logs, saves and resumes. Knows no loss by name."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mien import __version__
+from mien.errors import MienError
+from mien.lab import checkpoint
+from mien.lab.data import FaceTable, draw, mix
+from mien.lab.faces import Faces
+from mien.lab.method import Method, Recipe
+from mien.lab.sheet import sample_sheet
+
+
+class Trainer:
+    """One run in one folder: ``checkpoint.safetensors``, ``log.jsonl`` and ``samples/``."""
+
+    def __init__(self, name: str, method: Method, table: FaceTable, out: Path, recipe: Recipe) -> None:
+        self.method, self.table, self.out, self.recipe = method, table, out, recipe
+        self.device = pick_device(recipe.device)
+        self.progress = checkpoint.Progress(name, asdict(method.config), table.digest, __version__)
+        self.weights = [table.weights(balance) for balance in recipe.balance]
+        method.to(self.device, memory_format=torch.channels_last)
+        self.networks = {n: m for n, m in method.named_children() if any(True for _ in m.parameters())}
+        self.optimizers = {name: self._optimizer(name) for name in self.networks}
+        self.averages: dict[str, Tensor] = {}
+        if (out / "checkpoint.safetensors").exists():
+            self._resume()
+        else:
+            method.prepare(table.faces)
+            self.averages = {k: v.detach().clone() for k, v in self._averaged().items()}
+
+    def run(self, watch: FaceTable | None = None, console: Console | None = None) -> checkpoint.Progress:
+        """Train until the steps or the minutes are used up; ``watch``: held-out faces for the sample sheets."""
+        console = console or Console()
+        self.out.mkdir(parents=True, exist_ok=True)
+        began, first = time.monotonic(), self.progress
+        sums: dict[str, Tensor] = {}
+        mark, since = began, first.step
+        while self.progress.step < self.recipe.steps and time.monotonic() - began < 60 * self.recipe.minutes:
+            step = self.progress.step
+            for name, value in self.step(step).items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+            seconds = first.seconds + time.monotonic() - began
+            self.progress = replace(self.progress, step=step + 1, images=self.progress.images + self.recipe.batch,
+                                    seconds=round(seconds, 1))
+            if (step + 1) % self.recipe.log_every == 0:
+                done = step + 1 - since
+                rate = done * self.recipe.batch / (time.monotonic() - mark)
+                self._log({k: v.item() / done for k, v in sums.items()}, rate, console)
+                sums, mark, since = {}, time.monotonic(), step + 1
+            if (step + 1) % self.recipe.save_every == 0:
+                self.save(watch)
+        self.save(watch)
+        return self.progress
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """One step: a batch, then every turn that is due. Returns the loss terms, detached."""
+        torch.manual_seed(mix(self.recipe.seed, step))
+        source, target = (self._batch(step, role) for role in range(2))
+        logged: dict[str, Tensor] = {}
+        self.method.train()
+        for turn in self.method.turns(step):
+            if step % turn.every:
+                continue
+            for name, network in self.networks.items():
+                network.requires_grad_(name in turn.moves)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+                terms = turn.loss(source, target)
+            for name in turn.moves:
+                self.optimizers[name].zero_grad(set_to_none=True)
+            sum(terms.values(), torch.zeros((), device=self.device)).backward()
+            for name in turn.moves:
+                for group in self.optimizers[name].param_groups:
+                    group["lr"] = self.method.optimizer(name).lr * self._pace(step)
+                self.optimizers[name].step()
+            logged |= {f"{turn.name}/{name}": term.detach() for name, term in terms.items()}
+            self._average(turn.moves)
+        return logged
+
+    def save(self, watch: FaceTable | None = None) -> None:
+        """Write the checkpoint, and a sample sheet where there are faces to watch."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        tensors = {f"method/{k}": v for k, v in self.method.state_dict().items()}
+        tensors |= {f"average/{k}": v for k, v in self.averages.items()}
+        for name, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
+        checkpoint.save(self.out / "checkpoint.safetensors", tensors, self.progress)
+        if watch is not None and self.method.condition:
+            with self.averaged():
+                sample_sheet(self.method, watch, self.out / "samples" / f"{self.progress.step:07d}.jpg", self.device)
+
+    def averaged(self) -> _Averaged:
+        """``with trainer.averaged():`` the method wears its averaged weights."""
+        return _Averaged(self.method, self.averages)
+
+    def _batch(self, step: int, role: int) -> Faces:
+        index = draw(self.weights[role], self.recipe.batch, self.recipe.seed, step, role)
+        faces = self.table.take(index, self.device)
+        if self.recipe.flip:
+            faces = Faces.where(torch.rand(len(faces), device=self.device) < 0.5, faces.flipped(), faces)
+        return faces.having(image=faces.image.to(memory_format=torch.channels_last))  # type: ignore[union-attr]
+
+    def _optimizer(self, name: str) -> torch.optim.Optimizer:
+        wish = self.method.optimizer(name)
+        return torch.optim.Adam(self.networks[name].parameters(), lr=wish.lr, betas=wish.betas,
+                                weight_decay=wish.weight_decay, fused=True)
+
+    def _pace(self, step: int) -> float:
+        """The share of the learning rate that is left: 1, then down in a line over the last ``decay`` of the steps."""
+        left = 1 - step / self.recipe.steps
+        return min(1.0, left / self.recipe.decay) if self.recipe.decay else 1.0
+
+    def _averaged(self) -> dict[str, Tensor]:
+        return {k: v for k, v in self.method.state_dict().items() if k.split(".")[0] in self.method.average}
+
+    @torch.no_grad()
+    def _average(self, moved: tuple[str, ...]) -> None:
+        for name, value in self._averaged().items():
+            if name.split(".")[0] in moved:
+                if value.is_floating_point():
+                    self.averages[name].lerp_(value, 1 - self.recipe.ema)
+                else:
+                    self.averages[name].copy_(value)
+
+    def _resume(self) -> None:
+        tensors, progress = checkpoint.load(self.out / "checkpoint.safetensors")
+        for what in ("method", "config", "data"):
+            was, now = getattr(progress, what), getattr(self.progress, what)
+            if json.loads(json.dumps(was)) != json.loads(json.dumps(now)):
+                raise MienError(f"{self.out} holds a run with another {what} ({was}, now {now}); use another --out")
+        part = {kind: {k.removeprefix(kind + "/"): v for k, v in tensors.items() if k.startswith(kind + "/")}
+                for kind in ("method", "average", "optimizer")}
+        self.method.load_state_dict(part["method"])
+        self.averages = {k: v.to(self.device) for k, v in part["average"].items()}
+        for name, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in part["optimizer"].items():
+                network, index, field = key.split("/")
+                if network == name:
+                    state.setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.progress = progress
+
+    def _log(self, terms: dict[str, float], rate: float, console: Console) -> None:
+        bad = [name for name, value in terms.items() if value != value or abs(value) == float("inf")]
+        if bad:
+            raise MienError(f"{', '.join(bad)} is no longer a number at step {self.progress.step}; "
+                            f"the last checkpoint in {self.out} is sound: lower the learning rate or use --no-bf16")
+        line = {"step": self.progress.step, "images": self.progress.images, "images/s": round(rate, 1)}
+        with open(self.out / "log.jsonl", "a") as log:
+            log.write(json.dumps(line | {k: round(v, 4) for k, v in terms.items()}) + "\n")
+        shown = "  ".join(f"{k} {v:.3f}" for k, v in terms.items())
+        console.print(f"step {self.progress.step}  {rate:.0f} images/s  {shown}", highlight=False)
+
+
+class _Averaged:
+    def __init__(self, method: Method, averages: dict[str, Tensor]) -> None:
+        self.method, self.averages = method, averages
+
+    def __enter__(self) -> Method:
+        self.own = {k: v.detach().clone() for k, v in self.method.state_dict().items() if k in self.averages}
+        self.method.load_state_dict(self.averages, strict=False)
+        self.method.eval()
+        return self.method
+
+    def __exit__(self, *_: object) -> None:
+        self.method.load_state_dict(self.own, strict=False)
+        self.method.train()
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``: the GPU when there is one. Raises MienError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise MienError(f"no device {name!r} here: use --device auto ({str(error).splitlines()[0]})") from error

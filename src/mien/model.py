@@ -1,0 +1,95 @@
+"""Models as files: an ``.onnx`` that says in its metadata what it is, what it reads and how large its crop is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from mien.errors import MienError
+
+DEFAULT = "flowfill"
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One ``.onnx`` file. It is opened at first use and stays open as long as the object lives."""
+
+    path: Path
+
+    @cached_property
+    def session(self) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        try:
+            return ort.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        except OSError as error:
+            raise MienError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise MienError(f"{self.path}: not a model that ONNX Runtime can open; export it again") from error
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """The metadata: name, version, size, licence, source and target fields, data."""
+        stored = self.session.get_modelmeta().custom_metadata_map
+        if "mien" not in stored:
+            raise MienError(f"{self.path}: no model of mien (its metadata says nothing); export it with `mien export`")
+        return {key: _parsed(value) for key, value in stored.items()}
+
+    @property
+    def size(self) -> int:
+        """Side of the crop that the model reads, in pixels."""
+        return int(self.about["size"])
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Run the graph on the named arrays that it asks for; others are ignored."""
+        wanted = [node.name for node in self.session.get_inputs()]
+        missing = [name for name in wanted if name not in inputs]
+        if missing:
+            raise MienError(f"{self.path}: asks for {', '.join(missing)}, which this edit does not give")
+        outputs = [node.name for node in self.session.get_outputs()]
+        values = self.session.run(outputs, {name: inputs[name] for name in wanted})
+        return dict(zip(outputs, values, strict=True))
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+@lru_cache(maxsize=16)
+def shipped(name: str) -> Model:
+    """A model that comes with mien."""
+    path = Path(str(resources.files("mien") / "weights" / f"{name}.onnx"))
+    if not path.is_file():
+        raise MienError(f"no model {name!r}: choose one of {', '.join(edit_models())}, or give a path to an .onnx file")
+    return Model(path)
+
+
+def edit_models() -> list[str]:
+    """The names of the edit models that come with mien."""
+    folder = Path(str(resources.files("mien") / "weights"))
+    kinds = {path.stem: Model(path).about["mien"] for path in sorted(folder.glob("*.onnx"))}
+    return [name for name, kind in kinds.items() if kind == "edit"]
+
+
+def find_model(name: str) -> Model:
+    """An edit model by name, or by path where ``name`` ends in ``.onnx``."""
+    model = Model(Path(name)) if name.endswith(".onnx") else shipped(name)
+    if model.about["mien"] != "edit":
+        raise MienError(f"{name}: a {model.about['mien']}, not an edit model; see `mien models`")
+    return model
+
+
+def picture(crops: np.ndarray) -> np.ndarray:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [-1, 1], as every model reads it."""
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / 127.5 - 1
