@@ -3,9 +3,9 @@
     python benchmarks/finder.py --data lfw-photos-125.parquet [--limit 500] [--finder shipped|mediapipe|yunet]
         [--faceless FOLDER] [--sheet found.png]
 
-A face counts as found where a finder's box overlaps the box around its 68 labelled landmarks with an IoU of 0.5 or more;
-its size is the longer side of that box. Intervals are 95 %, by bootstrap over photographs. YuNet (``--model FILE.onnx``,
-needs OpenCV) gives five points only: its boxes are those of the average face laid over them, its landmark error is of five points.
+A face counts as found where a finder's box overlaps the box around its 68 labelled landmarks with an IoU of 0.5 or
+more; its size is the longer side of that box. Intervals are 95 %, by bootstrap over photographs. YuNet (``--model
+FILE.onnx``, needs OpenCV) gives five points only: the average face laid over them stands for its box and landmarks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import io
 import math
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,11 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def measure(finder: Finder, photos: list[Photo]) -> tuple[np.ndarray, np.ndarray]:
-    """(label rows, photo rows). Label: photo number, size, found 0/1, error / outer eye distance. Photo: extra boxes, ms."""
+    """(labels, photographs), a row each.
+
+    Labels: number of the photograph, size, found (0 or 1), mean landmark error / outer eye distance. Photographs: boxes
+    on no labelled face, milliseconds.
+    """
     labels, extra = [], []
     for number, (rgb, truth) in enumerate(photos):
         began = time.perf_counter()
@@ -100,12 +105,14 @@ def interval(values: np.ndarray, photo: np.ndarray) -> str:
 
 
 def by_size(labels: np.ndarray) -> Iterator[str]:
-    for low, high in zip(BINS[:-1], BINS[1:], strict=True):
+    for low, high in pairwise(BINS):
         rows = labels[(labels[:, 1] >= low) & (labels[:, 1] < high)]
         if len(rows):
             found = rows[rows[:, 2] > 0]
-            yield (f"  {low:3d}..{high:3d} px  recall {interval(rows[:, 2], rows[:, 0])}"
-                   f"  landmark error {interval(found[:, 3], found[:, 0])}")
+            yield (
+                f"  {low:3d}..{high:3d} px  recall {interval(rows[:, 2], rows[:, 0])}"
+                f"  landmark error {interval(found[:, 3], found[:, 0])}"
+            )
 
 
 def report(finder: Finder, photos: list[Photo], few: list[Photo]) -> None:
@@ -123,8 +130,10 @@ def report(finder: Finder, photos: list[Photo], few: list[Photo]) -> None:
     for degrees in (0, 15, 30, 45):
         labels, _ = measure(finder, [rolled(scaled(photo, 2), degrees) for photo in few])
         main = labels[labels[:, 1] >= 64]
-        print(f"roll {degrees} (x 2, faces >= 64 px): recall {interval(main[:, 2], main[:, 0])}"
-              f"  error {interval(*main[main[:, 2] > 0][:, [3, 0]].T)}")
+        print(
+            f"roll {degrees} (x 2, faces >= 64 px): recall {interval(main[:, 2], main[:, 0])}"
+            f"  error {interval(*main[main[:, 2] > 0][:, [3, 0]].T)}"
+        )
 
 
 def faceless(finder: Finder, folder: Path) -> None:

@@ -100,8 +100,13 @@ def edit(
     return _each(list(places), one, json, lambda done: f"{done['output']}  ({_count(len(done['edited']))} edited)")
 
 
-def faces(photo: OnePhoto, finding: tyro.conf.OmitArgPrefixes[Finding], out: Output = None, json: bool = False,
-          overwrite: bool = False) -> int:
+def faces(
+    photo: OnePhoto,
+    finding: tyro.conf.OmitArgPrefixes[Finding],
+    out: Output = None,
+    json: bool = False,
+    overwrite: bool = False,
+) -> int:
     """List the faces in a photograph and write a copy in which they are numbered.
 
     Args:
@@ -122,7 +127,9 @@ def faces(photo: OnePhoto, finding: tyro.conf.OmitArgPrefixes[Finding], out: Out
     for number, item in enumerate(seen, 1):
         about = _described(item)
         muscles = ", ".join(f"{k} {v}" for k, v in strongest(item.blendshapes).items())
-        print(f"{number}  box {about['box']}  {about['size']} px  {item.expression} {about['certainty']:.2f}  {muscles}")
+        print(
+            f"{number}  box {about['box']}  {about['size']} px  {item.expression} {about['certainty']:.2f}  {muscles}"
+        )
     print(f"{_count(len(seen))} -> {place}")
     return 0
 
@@ -179,7 +186,9 @@ def models(muscles: bool = False) -> int:
         about = shipped(name).about
         default = "  (default)" if name == DEFAULT else ""
         reads = "expressions, muscles, reference photographs" if "blendshapes" in about["target"] else "expressions"
-        print(f"{name}  {about['size']} px  {reads}  {about['licence']}  {shipped(name).path.stat().st_size / 1e6:.1f} MB{default}")
+        print(
+            f"{name}  {about['size']} px  {reads}  {about['licence']}  {shipped(name).path.stat().st_size / 1e6:.1f} MB{default}"
+        )
     return 0
 
 
@@ -223,14 +232,18 @@ def _dispatch(words: list[str]) -> int:
         try:
             from mien.lab import commands
         except ImportError as error:
-            raise MienError(f'`mien {name}` needs the lab ({error.name} is missing): pip install "mien[lab]"') from error
+            raise MienError(
+                f'`mien {name}` needs the lab ({error.name} is missing): pip install "mien[lab]"'
+            ) from error
         return commands.main(name, rest)
     if name not in COMMANDS:
         raise MienError(f"no command {name!r}: choose one of {', '.join([*COMMANDS, *LAB])}")
     return tyro.cli(COMMANDS[name], prog=f"mien {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,)) or 0
 
 
-def _each(paths: list[Path], one: Callable[[Path], dict[str, Any]], as_json: bool, say: Callable[[dict[str, Any]], str]) -> int:
+def _each(
+    paths: list[Path], one: Callable[[Path], dict[str, Any]], as_json: bool, say: Callable[[dict[str, Any]], str]
+) -> int:
     """Do ``one`` for each file; a file that fails is named and skipped. Exit code 2 where any failed."""
     results, failed = [], 0
     with _progress(len(paths)) as (advance, printed):
@@ -270,7 +283,9 @@ def _places(photos: tuple[str, ...], out: Path | None, name: str) -> dict[Path, 
     """Where each photograph's edit goes: ``out`` itself, into the folder ``out``, or beside the photograph."""
     paths = list(_expanded(photos))
     if not paths:
-        raise MienError(f"no photograph found in {', '.join(photos) or 'nothing'}: give .jpg, .png, .webp, .tif or .bmp files")
+        raise MienError(
+            f"no photograph found in {', '.join(photos) or 'nothing'}: give .jpg, .png, .webp, .tif or .bmp files"
+        )
     many = len(paths) > 1 or any(Path(p).is_dir() for p in photos)
     folder = out is not None and (many or out.is_dir())
     if out is not None and many and out.suffix.lower() in SUFFIXES:

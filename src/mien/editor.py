@@ -81,14 +81,23 @@ class Editor:
             return []
         muscles, emotion = shipped("muscles"), shipped("emotion")
         matrices = [align.similarity(align.five_points(face.landmarks)) for face in faces]
-        crops = {m.size: np.stack([align.crop(photo.rgb, matrix, m.size) for matrix in matrices]) for m in (muscles, emotion)}
+        crops = {
+            m.size: np.stack([align.crop(photo.rgb, matrix, m.size) for matrix in matrices]) for m in (muscles, emotion)
+        }
         scores = muscles.run({"image": picture(crops[muscles.size])})["read"]
         feelings = emotion.run({"image": picture(crops[emotion.size])})["read"]
         return [Seen(*each) for each in zip(faces, matrices, scores, feelings, strict=True)]
 
     def edit(
-        self, photo: Picture, to: Request | None = None, *, intensity: float = 1.0, like: Picture | None = None,
-        face: str = "all", neutral: bool = False, seen: list[Seen] | None = None,
+        self,
+        photo: Picture,
+        to: Request | None = None,
+        *,
+        intensity: float = 1.0,
+        like: Picture | None = None,
+        face: str = "all",
+        neutral: bool = False,
+        seen: list[Seen] | None = None,
     ) -> Edited:
         """Change the expression of the faces in ``photo``.
 
@@ -101,8 +110,15 @@ class Editor:
         return self.sweep(photo, to, [intensity], like=like, face=face, neutral=neutral, seen=seen)[0]
 
     def sweep(
-        self, photo: Picture, to: Request | None = None, intensities: Sequence[float] = (0.25, 0.5, 0.75, 1.0), *,
-        like: Picture | None = None, face: str = "all", neutral: bool = False, seen: list[Seen] | None = None,
+        self,
+        photo: Picture,
+        to: Request | None = None,
+        intensities: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+        *,
+        like: Picture | None = None,
+        face: str = "all",
+        neutral: bool = False,
+        seen: list[Seen] | None = None,
     ) -> list[Edited]:
         """The same edit at several intensities, through the model as one batch."""
         for value in intensities:
@@ -142,7 +158,9 @@ class Editor:
         """Every face at every intensity in one batch -> flow (B, 2, S, S) and delta (B, 3, S, S)."""
         about, count = self.model.about, len(intensities)
         if "emotion" in about["target"] and target.emotion is None:
-            raise MienError(f"model {about['name']} edits by expression: it cannot move single muscles; use --model {DEFAULT}")
+            raise MienError(
+                f"model {about['name']} edits by expression: it cannot move single muscles; use --model {DEFAULT}"
+            )
         crops = np.stack([align.crop(rgb, face.matrix, self.model.size) for face in faces])
         inputs: dict[str, Any] = {
             "source_image": picture(crops),

@@ -1,4 +1,4 @@
-"""What is asked of a face, as blendshape scores or as a label: an expression's name, single muscles, or another face."""
+"""What is asked of a face, as scores or as a label: an expression's name, single muscles, or another face."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class Modulated(nn.Module):
 class Stage(nn.Module):
     """Half the side: 4x4 convolution under spectral norm, leaky ReLU, and a gain of 2.
 
-    Spectral norm holds a layer's largest gain at 1, so what a picture usually excites shrinks to about half; without the
-    gain a critic of five layers scores everything near 0 and never leaves chance.
+    Spectral norm holds a layer's largest gain at 1, so what a picture usually excites shrinks to about half; without
+    the gain a critic of five layers scores everything near 0 and never leaves chance.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

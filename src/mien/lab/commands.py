@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 from rich.console import Console
 
 from mien.errors import MienError
 from mien.lab import checkpoint
 from mien.lab.data import FaceTable, join, load, without_twins
+from mien.lab.export import export
 from mien.lab.method import Method, Recipe
 from mien.lab.methods import METHODS, READERS
 from mien.lab.trainer import Trainer
@@ -21,8 +23,10 @@ from mien.lab.trainer import Trainer
 class Run:
     """Where the faces come from and where the run goes.
 
-    data: one or more Parquet manifests. out: the folder of the run; the same command goes on with what is there.
-    limit: use only so many faces of each manifest, to try things out.
+    Attributes:
+        data: One or more Parquet manifests.
+        out: The folder of the run, runs/NAME by default; the same command goes on with what is there.
+        limit: Use only so many faces of each manifest, to try things out.
     """
 
     data: list[Path] = field(default_factory=list)
@@ -74,3 +78,45 @@ def restore(path: Path) -> tuple[Method, checkpoint.Progress]:
     return method.eval(), progress
 
 
+def main(command: str, words: list[str]) -> int:
+    """``mien train`` and ``mien export``, from their words on the command line."""
+    return {"train": _train, "export": _export}[command](words)
+
+
+def _train(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(
+            "mien train NAME --data FILE.parquet [...] --out runs/NAME    (mien train NAME --help tells the options)\n"
+        )
+        print(f"methods: {', '.join(METHODS)}\nreaders: {', '.join(READERS)}")
+        return 0 if words else 2
+    kind = find_method(words[0])
+
+    def call(
+        run: tyro.conf.OmitArgPrefixes[Run],
+        config: tyro.conf.OmitArgPrefixes[Any],
+        recipe: tyro.conf.OmitArgPrefixes[Recipe],
+    ) -> None:
+        train(words[0], config, recipe, run, Console())
+
+    call.__annotations__["config"] = Annotated[kind.Config, tyro.conf.OmitArgPrefixes]
+    call.__defaults__ = (Run(), kind.Config(), kind.recipe)
+    call.__doc__ = kind.__doc__
+    tyro.cli(call, prog=f"mien train {words[0]}", args=words[1:], config=(tyro.conf.FlagCreatePairsOff,))
+    return 0
+
+
+def _export(words: list[str]) -> int:
+    def call(run: Annotated[Path, tyro.conf.Positional], out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]) -> None:
+        """Write a training run as one .onnx file that `mien edit --model` takes.
+
+        Args:
+            run: The folder of the run, or its checkpoint.
+            out: The .onnx file to write.
+        """
+        method, progress = restore(run)
+        export(method, progress, out)
+        print(out)
+
+    tyro.cli(call, prog="mien export", args=words)
+    return 0

@@ -36,8 +36,8 @@ class FaceTable:
 
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> Faces:
         """The faces at ``index``, images as floats in [-1, 1], on ``device``."""
-        faces = self.faces[index.to(self.faces.image.device)].to(device)  # type: ignore[union-attr]
-        return faces.having(image=faces.image.float() / 127.5 - 1)  # type: ignore[union-attr]
+        faces = self.faces[index.to(self.faces.image.device)].to(device)
+        return faces.having(image=faces.image.float() / 127.5 - 1)
 
     def weights(self, balance: float) -> Tensor:
         """(N,) sampling weights that favour rare expressions and rare muscles: ``rarity ** balance``.
@@ -111,8 +111,8 @@ def join(tables: list[FaceTable]) -> FaceTable:
 
 
 def without_twins(table: FaceTable, held_out: FaceTable, alike: float = 0.99) -> FaceTable:
-    """``table`` without the pictures that stand in ``held_out`` too (cosine of 16 px thumbnails, whichever way round)."""
-    thumbs = [_thumbnails(t.faces.image) for t in (table, held_out)]  # type: ignore[arg-type]
+    """``table`` without pictures that stand in ``held_out`` too, mirrored or not (cosine of 16 px thumbnails)."""
+    thumbs = [_thumbnails(t.faces.image) for t in (table, held_out)]
     mirrored = thumbs[1].view(-1, 16, 16).flip(-1).flatten(1)
     other = torch.cat([thumbs[1], mirrored]).T
     keep = torch.cat([(part @ other).amax(1) < alike for part in thumbs[0].split(2048)]).nonzero()[:, 0]
@@ -153,7 +153,9 @@ def _emotions(table: pa.Table) -> list[str]:
 def _decode(blob: bytes, size: int) -> np.ndarray:
     picture = Image.open(io.BytesIO(blob), formats=["WEBP", "PNG", "JPEG"]).convert("RGB")
     if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS if picture.width > size else Image.Resampling.BICUBIC)
+        picture = picture.resize(
+            (size, size), Image.Resampling.LANCZOS if picture.width > size else Image.Resampling.BICUBIC
+        )
     return np.asarray(picture)
 
 

@@ -25,7 +25,7 @@ OPSET = 18
 
 
 class EditGraph(nn.Module):
-    """``Method.edit`` with plain tensors in and out: source fields, target fields, intensity -> flow and delta, or image."""
+    """``Method.edit`` on plain tensors: source fields, target fields, intensity -> flow and delta, or image."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -41,21 +41,31 @@ class EditGraph(nn.Module):
 
 
 def export(method: Method, progress: Progress, path: Path, half: bool = True) -> None:
-    """Write ``method`` as an edit model, or as a reader where it has nothing to edit; ``half``: fp16 weights, half the file."""
+    """Write ``method`` as an edit model, or as a reader where it has nothing to edit; ``half``: weights in fp16."""
     method = method.eval()
     size = method.config.size
     about = {
-        "mien": "edit" if method.condition else "reader", "name": progress.method, "version": __version__,
-        "size": size, "template": TEMPLATE, "licence": "Apache-2.0", "images_seen": progress.images,
-        "data": progress.data, "config": progress.config,
+        "mien": "edit" if method.condition else "reader",
+        "name": progress.method,
+        "version": __version__,
+        "size": size,
+        "template": TEMPLATE,
+        "licence": "Apache-2.0",
+        "images_seen": progress.images,
+        "data": progress.data,
+        "config": progress.config,
     }
     if method.condition:
         graph = EditGraph(method)
         faces = sample(size).only(*method.source_fields, *method.condition)
         have = faces.present()
         tensors = [have[f] for f in method.source_fields] + [have[f] for f in method.condition] + [torch.ones(2)]
-        about |= {"source": method.source_fields, "target": method.condition, "expressions": EXPRESSIONS,
-                  "blendshapes": BLENDSHAPES}
+        about |= {
+            "source": method.source_fields,
+            "target": method.condition,
+            "expressions": EXPRESSIONS,
+            "blendshapes": BLENDSHAPES,
+        }
         with torch.no_grad():
             outputs = ["flow", "delta"] if len(graph(*tensors)) == 2 else ["image"]
         write_graph(graph, tensors, [*graph.inputs, "intensity"], outputs, path, about, half)
@@ -75,14 +85,28 @@ def export_render(path: Path) -> None:
 
 
 def write_graph(
-    graph: nn.Module, tensors: list[Tensor], inputs: list[str], outputs: list[str], path: Path, about: dict[str, Any],
-    half: bool, dynamic: dict[str, dict[int, str]] | None = None,
+    graph: nn.Module,
+    tensors: list[Tensor],
+    inputs: list[str],
+    outputs: list[str],
+    path: Path,
+    about: dict[str, Any],
+    half: bool,
+    dynamic: dict[str, dict[int, str]] | None = None,
 ) -> None:
     """Trace ``graph``, write what it is into the file's metadata, check it and put it in place whole."""
     buffer = io.BytesIO()
     dynamic = dynamic or {name: {0: "batch"} for name in [*inputs, *outputs]}
-    torch.onnx.export(graph, tuple(tensors), buffer, input_names=inputs, output_names=outputs, dynamic_axes=dynamic,  # type: ignore[arg-type]
-                      opset_version=OPSET, dynamo=False)
+    torch.onnx.export(
+        graph,
+        tuple(tensors),
+        buffer,  # type: ignore[arg-type]
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_axes=dynamic,
+        opset_version=OPSET,
+        dynamo=False,
+    )
     model = onnx.load_from_string(buffer.getvalue())
     if half:
         store_half(model)
@@ -90,12 +114,15 @@ def write_graph(
     onnx.checker.check_model(model)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside.write_bytes(model.SerializeToString())
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(model.SerializeToString())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def store_half(model: onnx.ModelProto, least: int = 1024) -> None:
-    """Store float weights of ``least`` values or more as fp16, each followed by a cast: half the file, same arithmetic."""
+    """Store float weights of ``least`` values or more as fp16, each followed by a cast: half the file."""
     graph, casts = model.graph, []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -111,6 +138,9 @@ def store_half(model: onnx.ModelProto, least: int = 1024) -> None:
 def sample(size: int, count: int = 2) -> Faces:
     """Made-up faces with every field, to trace and to test with."""
     return Faces(
-        image=torch.rand(count, 3, size, size) * 2 - 1, emotion=torch.arange(count) % len(EXPRESSIONS),
-        blendshapes=torch.rand(count, len(BLENDSHAPES)), landmarks=torch.rand(count, 68, 2), identity=torch.arange(count),
+        image=torch.rand(count, 3, size, size) * 2 - 1,
+        emotion=torch.arange(count) % len(EXPRESSIONS),
+        blendshapes=torch.rand(count, len(BLENDSHAPES)),
+        landmarks=torch.rand(count, 68, 2),
+        identity=torch.arange(count),
     )

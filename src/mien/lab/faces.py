@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mien.expressions import LANDMARK_MIRROR, MIRROR
 
+ABSENT: Any = None
+"""A field that is not there. What a method reads is declared and checked before step 0, so methods need not look."""
+
 
 @dataclass(frozen=True)
 class Faces:
-    """A batch of B faces; every field is optional, and a target is simply a partial ``Faces``.
+    """A batch of B faces; every field may be absent, and a target is simply a partial ``Faces``.
 
     image: (B, 3, S, S) float RGB in [-1, 1], aligned to ``mien.expressions.TEMPLATE``.
     emotion: (B,) integer index into ``mien.expressions.EXPRESSIONS``; -1 where unlabelled.
@@ -22,11 +26,11 @@ class Faces:
     identity: (B,) integer; equal numbers are the same person.
     """
 
-    image: Tensor | None = None
-    emotion: Tensor | None = None
-    blendshapes: Tensor | None = None
-    landmarks: Tensor | None = None
-    identity: Tensor | None = None
+    image: Tensor = ABSENT
+    emotion: Tensor = ABSENT
+    blendshapes: Tensor = ABSENT
+    landmarks: Tensor = ABSENT
+    identity: Tensor = ABSENT
 
     def present(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""

@@ -40,11 +40,20 @@ class Optimizer:
 class Recipe:
     """How a method is trained, beside what its own config says; each method brings its defaults.
 
-    steps, minutes: stop at whichever comes first; the same command goes on from there.
-    balance: 0 draws faces as they come, 1 every expression equally often; for the faces edited and those aimed at.
-    decay: the last share of the steps, over which the learning rates fall to 0 in a line.
-    ema: how much of the moving average of the weights stays at each step.
-    save_every: steps between checkpoints, each with a sample sheet.
+    Attributes:
+        steps: Stop after so many steps; the same command with more goes on from there.
+        minutes: Stop after so many minutes in this call, whichever comes first.
+        batch: Faces a step.
+        seed: Two runs with the same seed on one machine end at the same weights.
+        balance: 0 draws faces as they come, 1 favours rare expressions and muscles fully; for the faces edited, and for
+            those whose expressions are aimed at.
+        decay: The last share of the steps, over which the learning rates fall to 0 in a line.
+        flip: Mirror half of the faces.
+        ema: How much of the moving average of the weights stays at each step.
+        bf16: Compute in bfloat16 where it is safe.
+        device: auto, cpu, cuda, ...
+        log_every: Steps between lines of the log.
+        save_every: Steps between checkpoints, each with a sample sheet.
     """
 
     steps: int = 100_000

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 class Render(nn.Module):
     """See ``forward``."""
 
-    def forward(self, photo: Tensor, to_crop: Tensor, to_photo: Tensor, weight: Tensor, flow: Tensor, delta: Tensor) -> Tensor:
+    def forward(
+        self, photo: Tensor, to_crop: Tensor, to_photo: Tensor, weight: Tensor, flow: Tensor, delta: Tensor
+    ) -> Tensor:
         """Edit ``photo`` (1, H, W, 3) uint8 and return it in the same form.
 
         to_crop: (2, 3), photo pixels to crop fractions. to_photo: (2, 2), a crop displacement to photo pixels.
@@ -29,7 +31,11 @@ class Render(nn.Module):
         where = torch.stack([x[None, :].expand(height, width), y[:, None].expand(height, width)], -1)[None]
         in_crop = where @ to_crop[:, :2].T + to_crop[:, 2]
         control = F.grid_sample(
-            torch.cat([flow, delta], 1) * weight, in_crop * 2 - 1, mode="bicubic", padding_mode="zeros", align_corners=False
+            torch.cat([flow, delta], 1) * weight,
+            in_crop * 2 - 1,
+            mode="bicubic",
+            padding_mode="zeros",
+            align_corners=False,
         )
         move = control[:, :2].permute(0, 2, 3, 1) @ to_photo.T
         change = control[:, 2:] * 127.5

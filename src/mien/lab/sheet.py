@@ -29,7 +29,7 @@ def sample_sheet(method: Method, table: FaceTable, path: Path, device: torch.dev
         target = targets[torch.full((len(sources),), k, device=device)]
         columns.append(method.edit(sources, target, torch.ones(len(sources), device=device)).image)
     cells = torch.stack([column for column in columns if column is not None], 1)
-    write_grid(torch.cat([torch.cat([torch.full_like(cells[:1, 0], 1), targets.image])[None], cells]), path)  # type: ignore[list-item]
+    write_grid(torch.cat([torch.cat([torch.full_like(cells[:1, 0], 1), targets.image])[None], cells]), path)
 
 
 def write_grid(cells: Tensor, path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, replace
-
 from pathlib import Path
 
 import torch
@@ -29,7 +28,8 @@ class Trainer:
         self.device = pick_device(recipe.device)
         self.progress = checkpoint.Progress(name, asdict(method.config), table.digest, __version__)
         self.weights = [table.weights(balance) for balance in recipe.balance]
-        method.to(self.device, memory_format=torch.channels_last)
+        method.to(self.device)
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.networks = {n: m for n, m in method.named_children() if any(True for _ in m.parameters())}
         self.optimizers = {name: self._optimizer(name) for name in self.networks}
         self.averages: dict[str, Tensor] = {}
@@ -44,22 +44,24 @@ class Trainer:
         console = console or Console()
         self.out.mkdir(parents=True, exist_ok=True)
         began, first = time.monotonic(), self.progress
-        sums: dict[str, Tensor] = {}
+        terms: dict[str, list[Tensor]] = {}
         mark, since = began, first.step
         while self.progress.step < self.recipe.steps and time.monotonic() - began < 60 * self.recipe.minutes:
             step = self.progress.step
             for name, value in self.step(step).items():
-                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+                terms.setdefault(name, []).append(value)
             seconds = first.seconds + time.monotonic() - began
-            self.progress = replace(self.progress, step=step + 1, images=self.progress.images + self.recipe.batch,
-                                    seconds=round(seconds, 1))
-            if (step + 1) % self.recipe.log_every == 0:
-                done = step + 1 - since
-                rate = done * self.recipe.batch / (time.monotonic() - mark)
-                self._log({k: v.item() / done for k, v in sums.items()}, rate, console)
-                sums, mark, since = {}, time.monotonic(), step + 1
-            if (step + 1) % self.recipe.save_every == 0:
+            self.progress = replace(
+                self.progress, step=step + 1, images=self.progress.images + self.recipe.batch, seconds=round(seconds, 1)
+            )
+            saves = (step + 1) % self.recipe.save_every == 0
+            if saves or (step + 1) % self.recipe.log_every == 0:  # nothing is saved that was not looked at
+                self._log(terms, step + 1 - since, time.monotonic() - mark, console)
+                terms, mark, since = {}, time.monotonic(), step + 1
+            if saves:
                 self.save(watch)
+        if terms:
+            self._log(terms, self.progress.step - since, time.monotonic() - mark, console)
         self.save(watch)
         return self.progress
 
@@ -109,12 +111,13 @@ class Trainer:
         faces = self.table.take(index, self.device)
         if self.recipe.flip:
             faces = Faces.where(torch.rand(len(faces), device=self.device) < 0.5, faces.flipped(), faces)
-        return faces.having(image=faces.image.to(memory_format=torch.channels_last))  # type: ignore[union-attr]
+        return faces.having(image=faces.image.to(memory_format=torch.channels_last))
 
     def _optimizer(self, name: str) -> torch.optim.Optimizer:
         wish = self.method.optimizer(name)
-        return torch.optim.Adam(self.networks[name].parameters(), lr=wish.lr, betas=wish.betas,
-                                weight_decay=wish.weight_decay, fused=True)
+        return torch.optim.Adam(
+            self.networks[name].parameters(), lr=wish.lr, betas=wish.betas, weight_decay=wish.weight_decay, fused=True
+        )
 
     def _pace(self, step: int) -> float:
         """The share of the learning rate that is left: 1, then down in a line over the last ``decay`` of the steps."""
@@ -126,10 +129,12 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self, moved: tuple[str, ...]) -> None:
+        step = self.progress.step
+        keep = min(self.recipe.ema, (1 + step) / (10 + step))  # early on, so that the first weights are forgotten
         for name, value in self._averaged().items():
             if name.split(".")[0] in moved:
                 if value.is_floating_point():
-                    self.averages[name].lerp_(value, 1 - self.recipe.ema)
+                    self.averages[name].lerp_(value, 1 - keep)
                 else:
                     self.averages[name].copy_(value)
 
@@ -139,28 +144,42 @@ class Trainer:
             was, now = getattr(progress, what), getattr(self.progress, what)
             if json.loads(json.dumps(was)) != json.loads(json.dumps(now)):
                 raise MienError(f"{self.out} holds a run with another {what} ({was}, now {now}); use another --out")
-        part = {kind: {k.removeprefix(kind + "/"): v for k, v in tensors.items() if k.startswith(kind + "/")}
-                for kind in ("method", "average", "optimizer")}
+        part = {
+            kind: {k.removeprefix(kind + "/"): v for k, v in tensors.items() if k.startswith(kind + "/")}
+            for kind in ("method", "average", "optimizer")
+        }
         self.method.load_state_dict(part["method"])
         self.averages = {k: v.to(self.device) for k, v in part["average"].items()}
         for name, optimizer in self.optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
+            weights = list(self.networks[name].parameters())
             for key, value in part["optimizer"].items():
                 network, index, field = key.split("/")
                 if network == name:
+                    if value.dim():  # fused Adam walks through memory: its moments must lie as their weights do
+                        value = torch.empty_like(weights[int(index)]).copy_(value)
                     state.setdefault(int(index), {})[field] = value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.progress = progress
+        log = self.out / "log.jsonl"
+        if log.exists():  # lines of steps that were done but not saved are about to be written again
+            lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            log.write_text("".join(line for line in lines if json.loads(line)["step"] <= progress.step))
 
-    def _log(self, terms: dict[str, float], rate: float, console: Console) -> None:
-        bad = [name for name, value in terms.items() if value != value or abs(value) == float("inf")]
+    def _log(self, terms: dict[str, list[Tensor]], steps: int, seconds: float, console: Console) -> None:
+        """Each term's mean over the steps in which its turn was played."""
+        means = {name: torch.stack(values).mean().item() for name, values in terms.items()}
+        rate = steps * self.recipe.batch / seconds
+        bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
         if bad:
-            raise MienError(f"{', '.join(bad)} is no longer a number at step {self.progress.step}; "
-                            f"the last checkpoint in {self.out} is sound: lower the learning rate or use --no-bf16")
+            raise MienError(
+                f"{', '.join(bad)} is no longer a number at step {self.progress.step}; "
+                f"the last checkpoint in {self.out} is sound: lower the learning rate or use --no-bf16"
+            )
         line = {"step": self.progress.step, "images": self.progress.images, "images/s": round(rate, 1)}
         with open(self.out / "log.jsonl", "a") as log:
-            log.write(json.dumps(line | {k: round(v, 4) for k, v in terms.items()}) + "\n")
-        shown = "  ".join(f"{k} {v:.3f}" for k, v in terms.items())
+            log.write(json.dumps(line | {k: round(v, 4) for k, v in means.items()}) + "\n")
+        shown = "  ".join(f"{k} {v:.3f}" for k, v in means.items())
         console.print(f"step {self.progress.step}  {rate:.0f} images/s  {shown}", highlight=False)
 
 

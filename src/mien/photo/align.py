@@ -66,7 +66,9 @@ def crop(rgb: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     if factor > 1:
         picture = picture.reduce(factor)
     to_region = np.column_stack([back[:, :2] / size, back[:, 2] - low]) / factor
-    picture = picture.transform((size, size), Image.Transform.AFFINE, to_region.ravel().tolist(), Image.Resampling.BICUBIC)
+    picture = picture.transform(
+        (size, size), Image.Transform.AFFINE, to_region.ravel().tolist(), Image.Resampling.BICUBIC
+    )
     return np.asarray(picture)
 
 

@@ -51,7 +51,10 @@ def apply(rgb: np.ndarray, matrix: np.ndarray, weight: np.ndarray, flow: np.ndar
     x0, x1 = max(left - reach, 0), min(right + reach, width)
     rows = max(1, BAND // (x1 - x0))
     inputs = {
-        "weight": weight[None, None], "flow": flow[None], "delta": delta[None], "to_photo": back[:, :2].astype(np.float32),
+        "weight": weight[None, None],
+        "flow": flow[None],
+        "delta": delta[None],
+        "to_photo": back[:, :2].astype(np.float32),
     }
     for start in range(top, bottom, rows):
         stop = min(start + rows, bottom)

@@ -48,7 +48,9 @@ def grid(
     return sheet
 
 
-def around(box: tuple[float, float, float, float], width: int, height: int, reach: float = 1.9) -> tuple[int, int, int, int]:
+def around(
+    box: tuple[float, float, float, float], width: int, height: int, reach: float = 1.9
+) -> tuple[int, int, int, int]:
     """A square of ``reach`` times the face around ``box``, kept inside the photograph: x0, y0, x1, y1."""
     side = min(reach * max(box[2] - box[0], box[3] - box[1]), width, height)
     x = min(max((box[0] + box[2] - side) / 2, 0), width - side)

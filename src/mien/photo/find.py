@@ -63,9 +63,9 @@ class Finder(Protocol):
 class ShippedFinder:
     """mien's own two networks: one finds boxes and five points, the other places 68 landmarks and confirms the face.
 
-    The photograph is searched at two to four sizes, each a quarter of the one before. Found are faces from about 24 pixels
-    up (longer side of the box around the landmarks) in photographs of up to 1920 pixels, from an eightieth of the long side
-    in larger ones, up to the whole frame, and with any roll up to 45 degrees.
+    The photograph is searched at two to four sizes, each a quarter of the one before. Found are faces from about 24
+    pixels up (longer side of the box around the landmarks) in photographs of up to 1920 pixels, from an eightieth of
+    the long side in larger ones, up to the whole frame, and with any roll up to 45 degrees.
 
     threshold: least probability, of both networks, of what counts as a face. folder: where else the two ``.onnx`` lie.
     """
@@ -90,7 +90,7 @@ class ShippedFinder:
         return sorted(faces, key=lambda face: -face.size)
 
     def _search(self, view: Image.Image, scale: np.ndarray) -> np.ndarray:
-        """Candidates (N, 15) of one view: score, box and points in pixels of the photograph. scale: photo / view, (2,)."""
+        """Candidates (N, 15) of one view: score, box and points in photo pixels. scale: photo / view, (2,)."""
         width, height = view.size
         image = np.zeros((1, 3, -height % 32 + height, -width % 32 + width), np.float32)
         image[0, :, :height, :width] = np.asarray(view, np.float32).transpose(2, 0, 1) / 127.5 - 1
@@ -101,7 +101,7 @@ class ShippedFinder:
         return found
 
     def _landmarks(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks (N, 68, 2) in the photograph, and how certain each is a face (N,), read at five points (N, 5, 2)."""
+        """Landmarks (N, 68, 2) in photo pixels and the chance that each is a face (N,), read at points (N, 5, 2)."""
         network, about = self._reader
         size, template = int(about["size"]), np.array(json.loads(about["template"]))
         matrices = [similarity(five, template) for five in points]
@@ -147,7 +147,7 @@ def views(rgb: np.ndarray) -> list[tuple[Image.Image, np.ndarray]]:
 
 
 def keep_best(boxes: np.ndarray, scores: np.ndarray, overlap: float = 0.4) -> list[int]:
-    """Indices of the boxes (N, 4) that no better-scored kept box overlaps by more than ``overlap`` (IoU), best first."""
+    """Indices, best first, of the boxes (N, 4) that no better kept one overlaps by more than ``overlap`` (IoU)."""
     kept: list[int] = []
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     left = np.argsort(-scores, kind="stable")
@@ -174,7 +174,7 @@ MESH_TO_LANDMARKS = (
 class MediaPipeFinder:
     """Google's FaceLandmarker (MediaPipe Tasks); needs ``pip install "mien[mediapipe]"`` and its model file.
 
-    model: path of ``face_landmarker.task``; without it, the environment variable MIEN_MEDIAPIPE_MODEL. most: faces at most.
+    model: path of ``face_landmarker.task``; else the environment variable MIEN_MEDIAPIPE_MODEL. most: faces at most.
     """
 
     def __init__(self, model: Path | None = None, most: int = 50) -> None:
@@ -219,7 +219,9 @@ def choose(faces: list[Face], which: str) -> list[int]:
         return list(range(len(faces)))
     if which == "largest":
         return [max(range(len(faces)), key=lambda i: faces[i].size)]
-    have = ", ".join(f"{i + 1} at {(f.box[0] + f.box[2]) / 2:.0f},{(f.box[1] + f.box[3]) / 2:.0f}" for i, f in enumerate(faces))
+    have = ", ".join(
+        f"{i + 1} at {(f.box[0] + f.box[2]) / 2:.0f},{(f.box[1] + f.box[3]) / 2:.0f}" for i, f in enumerate(faces)
+    )
     try:
         numbers = [float(part) for part in which.split(",")]
     except ValueError:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from mien.lab.method import Method
 from mien.lab.methods.flowfill import FlowFill
+from mien.lab.methods.stargan import StarGAN
 from mien.lab.readers.emotion import Emotion
 from mien.lab.readers.muscles import Muscles
 
 METHODS: dict[str, type[Method]] = {
     "flowfill": FlowFill,
+    "stargan": StarGAN,
 }
 
 READERS: dict[str, type[Method]] = {

@@ -21,7 +21,7 @@ from mien.expressions import BLENDSHAPES, GAZE
 from mien.lab.augment import jittered
 from mien.lab.blocks import Modulated, Stage, ramp, warp
 from mien.lab.faces import Faces
-from mien.lab.losses import hinge_critic, total_variation
+from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 
 MOVABLE = [i for i, name in enumerate(BLENDSHAPES) if name not in GAZE and name != "_neutral"]
@@ -70,10 +70,9 @@ class FlowFill(Method):
         ]
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
-        image, (goal, flow, mask, colour, _) = source.image, self._change(source, target, intensity)
-        assert image is not None
+        _, flow, mask, colour, _ = self._change(source, target, intensity)
         delta = mask * colour
-        return Edit((warp(image, flow) + delta).clamp(-1, 1), flow, delta)
+        return Edit((warp(source.image, flow) + delta).clamp(-1, 1), flow, delta)
 
     def critic_loss(self, source: Faces, target: Faces) -> Terms:
         """Real faces are those whose expressions are asked for, so that fakes and reals differ in nothing else."""
@@ -82,7 +81,7 @@ class FlowFill(Method):
         real_score, real_read = self.critic(jittered(target.image))
         fake_score, _ = self.critic(jittered(fake))
         return {
-            "hinge": sum(hinge_critic(*pair) for pair in zip(real_score, fake_score, strict=True)),
+            "hinge": total([hinge_critic(*pair) for pair in zip(real_score, fake_score, strict=True)]),
             "read": self.config.expression * F.l1_loss(real_read, target.blendshapes),
         }
 
@@ -92,7 +91,7 @@ class FlowFill(Method):
         fake = (warp(source.image, flow) + delta).clamp(-1, 1)
         score, read = self.critic(jittered(fake))
         return {
-            "fool": -sum(scale.mean() for scale in score),
+            "fool": -total([scale.mean() for scale in score]),
             "expression": self.config.expression * F.l1_loss(read[:, MOVABLE], goal[:, MOVABLE]),
             "mask": self.config.mask * mask.mean(),
             "smooth": self.config.smooth * (total_variation(mask) + total_variation(100 * residual)),
@@ -101,7 +100,6 @@ class FlowFill(Method):
 
     def _change(self, source: Faces, target: Faces, intensity: Tensor) -> tuple[Tensor, ...]:
         start, asked = source.blendshapes, target.blendshapes
-        assert start is not None and asked is not None
         movable = torch.zeros(len(BLENDSHAPES), device=start.device)
         movable[MOVABLE] = 1
         difference = (asked - start) * movable * intensity.view(-1, 1)
@@ -109,13 +107,13 @@ class FlowFill(Method):
 
     def _intensities(self, source: Faces) -> Tensor:
         """Mostly 1, now and then less, so that the way there is trained too."""
-        count, device = len(source), source.image.device  # type: ignore[union-attr]
+        count, device = len(source), source.image.device
         short = torch.rand(count, device=device) < self.config.partial
         return torch.where(short, torch.rand(count, device=device), torch.ones(count, device=device))
 
 
 class Generator(nn.Module):
-    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), mask (B, 1, S, S), colour (B, 3, S, S), residual flow."""
+    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), mask (B, 1, S, S), colour (B, 3, S, S), residual."""
 
     displacement: Tensor
 
@@ -139,7 +137,6 @@ class Generator(nn.Module):
         self.leave = nn.Conv2d(w, 24, 3, padding=1)
         with torch.no_grad():
             self.leave.weight.mul_(0.1)
-            self.leave.bias.zero_()
 
     def forward(self, image: Tensor, landmarks: Tensor, goal: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
         coarse = coarse_flow(landmarks, difference, self.displacement, image.shape[-1])
@@ -215,8 +212,8 @@ def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
     Faces and their mirror images count alike. Pose terms beside the blendshapes take up what turning the head does.
     """
     both = [faces.only("blendshapes", "landmarks"), faces.only("blendshapes", "landmarks").flipped()]
-    shapes = torch.cat([f.blendshapes for f in both]).double()  # type: ignore[misc]
-    points = torch.cat([f.landmarks for f in both]).double()  # type: ignore[misc]
+    shapes = torch.cat([f.blendshapes for f in both]).double()
+    points = torch.cat([f.landmarks for f in both]).double()
     eyes = points[:, 36:48].mean(1)
     nod, bridge = eyes - points[:, 30], eyes[:, 1:] - points[:, 27, 1:]
     chin, apart = eyes - points[:, 8], points[:, 45, :1] - points[:, 36, :1]

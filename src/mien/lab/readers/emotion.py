@@ -39,9 +39,13 @@ class Emotion(Method):
         super().__init__(config)
         self.network = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+            nn.Conv2d(4, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
             trunk(32, config.widths),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.4),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.4),
             nn.Linear(config.widths[-1], len(EXPRESSIONS)),
         )
 
@@ -53,8 +57,8 @@ class Emotion(Method):
 
     def loss(self, source: Faces, target: Faces) -> Terms:
         """Both draws of faces are learned from alike."""
-        image = torch.cat([source.image, target.image])  # type: ignore[list-item]
-        truth = torch.cat([source.emotion, target.emotion])  # type: ignore[list-item]
+        image = torch.cat([source.image, target.image])
+        truth = torch.cat([source.emotion, target.emotion])
         read = self.logits(relit(wobbled(image, roll=15, scale=0.12, shift=0.06), 0.4)).float()
         return {"entropy": F.cross_entropy(read, truth, label_smoothing=self.config.smoothing)}
 

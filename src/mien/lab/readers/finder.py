@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from mien import __version__
 from mien.lab.checkpoint import Progress
-from mien.lab.faces import Faces
 from mien.lab.export import write_graph
+from mien.lab.faces import Faces
 from mien.lab.method import Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.readers.scenes import compose
 from mien.lab.readers.trunk import Residual
@@ -34,7 +34,7 @@ OUTPUTS = 15
 
 @dataclass(frozen=True)
 class FinderConfig:
-    """size: side of the training scenes, a multiple of 32. width: channels of the first layer. The rest weighs the loss."""
+    """size: side of the training scenes, a multiple of 32. width: channels of the first layer. box, points: weights."""
 
     size: int = 256
     width: int = 16
@@ -165,8 +165,8 @@ class _Aims:
 def finder_loss(found: Tensor, landmarks: Tensor, visible: Tensor, side: int) -> Terms:
     """Loss terms of found (B, N, 15) against landmarks (B, M, 68, 2; pixels, NaN where none) and visible (B, M).
 
-    score: varifocal, a mean over the positive cells. box: 1 - GIoU (Rezatofighi et al. 2019), weighed by the score aimed
-    at. points: smooth L1 of the five points as shares of the face's size.
+    score: varifocal, a mean over the positive cells. box: 1 - GIoU (Rezatofighi et al. 2019). points: smooth L1
+    of the five points as shares of the face's size.
     """
     boxes = torch.cat([landmarks.amin(2), landmarks.amax(2)], -1)  # NaN stays NaN
     aims = _aims(boxes, visible, side)
@@ -231,8 +231,15 @@ def export_finder(method: Finder, progress: Progress, path: Path) -> None:
     B, H and W are free, H and W multiples of 32.
     """
     about = {
-        "mien": "finder", "name": "finder", "version": __version__, "size": method.config.size, "licence": "Apache-2.0",
-        "smallest": SMALLEST, "images_seen": progress.images, "data": progress.data, "config": progress.config,
+        "mien": "finder",
+        "name": "finder",
+        "version": __version__,
+        "size": method.config.size,
+        "licence": "Apache-2.0",
+        "smallest": SMALLEST,
+        "images_seen": progress.images,
+        "data": progress.data,
+        "config": progress.config,
     }
     dynamic = {"image": {0: "batch", 2: "height", 3: "width"}, "faces": {0: "batch", 1: "cells"}}
     graph = _Probable(method.net).eval()

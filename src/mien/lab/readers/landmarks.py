@@ -22,11 +22,11 @@ from mien.lab.export import write_graph
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.readers.finder import five_points
-from mien.lab.readers.scenes import SIDE, degraded
+from mien.lab.readers.scenes import degraded, faceless_pictures
 from mien.lab.readers.trunk import trunk
 
 MARGIN = 0.72
-"""Share of the crop's side that the aligned crop of ``TEMPLATE`` fills: chin, ears and brows stay inside when it turns."""
+"""Share of the crop's side that the aligned crop of ``TEMPLATE`` fills, so that chin and brows stay inside."""
 LANDMARK_TEMPLATE = tuple((0.5 + MARGIN * (x - 0.5), 0.5 + MARGIN * (y - 0.5)) for x, y in TEMPLATE)
 
 
@@ -38,9 +38,9 @@ class LandmarksConfig:
     widths: tuple[int, ...] = (24, 32, 64, 128)
     away: float = 20.0
     face: float = 0.5
-    faceless: float = 0.2
+    faceless: float = 0.35
     """Share of the crops that show something else than a face, or a face badly out of place."""
-    lr: float = 1e-3
+    lr: float = 1.5e-3
 
 
 class Landmarks(Method):
@@ -88,7 +88,7 @@ class Landmarks(Method):
 
 
 class LandmarkNet(nn.Module):
-    """(B, 3, S, S) in [-1, 1] -> landmarks (B, 68, 2) in fractions of the crop, and the logit of its being a face (B,)."""
+    """(B, 3, S, S) in [-1, 1] -> landmarks (B, 68, 2) in fractions of the crop, logit of its being a face (B,)."""
 
     mean: Tensor
 
@@ -127,21 +127,28 @@ def crop_faces(pictures: Faces, size: int, faceless: float) -> Crops:
     pictures: image (B, 3, 128, 128), landmarks (B, 68, F, 2) with NaN where there are fewer than F faces.
     """
     image, points = pictures.image, pictures.landmarks
-    assert image is not None and points is not None
+    assert image is not None
+    assert points is not None
     count, device = len(image), image.device
     first = (torch.rand(count, points.shape[2], device=device) * ~points[:, 0, :, 0].isnan()).argmax(1)
     face = points.gather(2, first.view(-1, 1, 1, 1).expand(-1, 68, 1, 2))[:, :, 0]
     blank = torch.rand(count, device=device) < faceless
-    matrix = torch.where(blank[:, None, None], _anywhere(count, device), _jittered(_similarity(five_points(face))))
+    broken = blank & (torch.rand(count, device=device) < 0.5)
+    image = torch.where(broken.view(-1, 1, 1, 1), faceless_pictures(image), image)
+    matrix = _jittered(_similarity(five_points(face)))
+    elsewhere = blank & ~(broken & (torch.rand(count, device=device) < 0.3))
+    matrix = torch.where(elsewhere[:, None, None], _anywhere(count, device), matrix)
     shown = _moved(matrix, face)
-    inverse = torch.linalg.inv(torch.cat([matrix, torch.tensor([[[0.0, 0, 1]]], device=device).expand(count, -1, -1)], 1))
+    inverse = torch.linalg.inv(
+        torch.cat([matrix, torch.tensor([[[0.0, 0, 1]]], device=device).expand(count, -1, -1)], 1)
+    )
     line = (torch.arange(size, device=device) + 0.5) / size
     grid = torch.stack(torch.meshgrid(line, line, indexing="ij")[::-1], -1).view(1, -1, 2).expand(count, -1, -1)
     where = (_moved(inverse[:, :2], grid) * 2 - 1).view(count, size, size, 2)
     # Beyond the picture: black for half of the batches, the repeated edge (what the photo wing does) for the others.
     padding = "border" if torch.rand(()) < 0.6 else "zeros"
     crops = F.grid_sample(image.float(), where, padding_mode=padding, align_corners=False)
-    return Crops(degraded(crops), shown, _label(matrix, points, blank))
+    return Crops(degraded(crops), shown, torch.where(broken, 0.0, _label(matrix, points, blank)))
 
 
 def _similarity(points: Tensor) -> Tensor:
@@ -175,7 +182,7 @@ def _jittered(matrix: Tensor) -> Tensor:
 
 
 def _anywhere(count: int, device: torch.device) -> Tensor:
-    """Similarities that show a random square, between a sixth and two thirds of the picture, turned by up to 45 degrees."""
+    """Similarities that show a random square, a sixth to two thirds of the picture, turned by up to 45 degrees."""
     zoom = 1.5 * 4 ** torch.rand(count, device=device)
     angle = torch.deg2rad(90 * (torch.rand(count, device=device) - 0.5))
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
@@ -185,7 +192,7 @@ def _anywhere(count: int, device: torch.device) -> Tensor:
 
 
 def _label(matrix: Tensor, points: Tensor, blank: Tensor) -> Tensor:
-    """1 for crops of a face; for the others 0 where no face of the picture is near its place in the template, else -1."""
+    """1 for crops of a face; for the others 0 where no face is near its place in the template, else -1."""
     faces = points.transpose(1, 2)  # (B, F, 68, 2)
     count, most = faces.shape[:2]
     five = five_points(_moved(matrix, faces.flatten(1, 2)).view(count, most, 68, 2))
@@ -195,14 +202,21 @@ def _label(matrix: Tensor, points: Tensor, blank: Tensor) -> Tensor:
 
 
 def export_landmarks(method: Landmarks, progress: Progress, path: Path) -> None:
-    """Write ``method`` as ONNX: "image" (B, 3, S, S) in [-1, 1] -> "landmarks" (B, 68, 2) in fractions, "face" (B,) 0..1.
+    """Write ``method`` as ONNX: "image" (B, 3, S, S) in [-1, 1] -> "landmarks" (B, 68, 2), "face" (B,) in [0, 1].
 
     The metadata's "template" says where in the crop the five points belong.
     """
     size = method.config.size
     about = {
-        "mien": "landmarks", "name": "landmarks", "version": __version__, "size": size, "licence": "Apache-2.0",
-        "template": LANDMARK_TEMPLATE, "images_seen": progress.images, "data": progress.data, "config": progress.config,
+        "mien": "landmarks",
+        "name": "landmarks",
+        "version": __version__,
+        "size": size,
+        "licence": "Apache-2.0",
+        "template": LANDMARK_TEMPLATE,
+        "images_seen": progress.images,
+        "data": progress.data,
+        "config": progress.config,
     }
     graph = _Probable(method.net).eval()
     write_graph(graph, [torch.zeros(2, 3, size, size)], ["image"], ["landmarks", "face"], path, about, half=True)

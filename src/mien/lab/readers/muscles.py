@@ -52,8 +52,8 @@ class Muscles(Method):
 
     def loss(self, source: Faces, target: Faces) -> Terms:
         """Both draws of faces are learned from alike."""
-        image = torch.cat([source.image, target.image])  # type: ignore[list-item]
-        truth = torch.cat([source.blendshapes, target.blendshapes])  # type: ignore[list-item]
+        image = torch.cat([source.image, target.image])
+        truth = torch.cat([source.blendshapes, target.blendshapes])
         read = self.network(relit(degraded(wobbled(image)), 0.3)).float()
         return {"error": (read - truth).abs().mean()}
 

@@ -33,8 +33,8 @@ MOST = 4
 """Faces kept of one picture."""
 GRID = 3
 """A scene has up to GRID x GRID cells."""
-TEXTURES = 5
-"""Synthetic faceless pictures made anew for every batch of scenes."""
+TEXTURES = 10
+"""Faceless pictures made anew for every batch of scenes: textures and jigsaws of what was drawn."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ def compose(pictures: Faces, count: int, side: int) -> Scenes:
     Draws from torch's global generator alone, so that a seed repeats the scenes.
     """
     assert pictures.image is not None
-    stack = torch.cat([pictures.image.float(), textures(TEXTURES, pictures.image.device)])
+    some = torch.randint(0, len(pictures), (TEXTURES // 2,), device=pictures.image.device)
+    mixed = faceless_pictures(pictures.image[some].float())
+    stack = torch.cat([pictures.image.float(), textures(TEXTURES - len(some), pictures.image.device), mixed])
     cells = _cells(pictures, count, side)
     image = degraded(_render(stack, cells, side))
     landmarks, visible = _labels(pictures, cells, side)
@@ -177,14 +179,14 @@ def _cells(pictures: Faces, count: int, side: int) -> _Cells:
     zoom = torch.where(clutter, width / (20 + 14 * torch.rand_like(width)), zoom)
     centre = torch.where(clutter[..., None], (low + high) / 2, centre)
     filler = len(points) + torch.randint(0, TEXTURES, (count, k), device=device)
-    picture = torch.where(torch.rand(count, k, device=device) < 0.07, filler, picture)
+    picture = torch.where(torch.rand(count, k, device=device) < 0.15, filler, picture)
     # Half of the pictures run out into their own edge pixels, half into a texture.
     filler = torch.where(torch.rand(count, k, device=device) < 0.5, filler, picture)
     return _Cells(edges, grid, picture, filler, _turns(zoom), pivot, centre)
 
 
 def _edges(grid: Tensor, side: int) -> Tensor:
-    """Cell borders, shifted by up to a fifth of a cell: (B, GRID + 1, 2); borders beyond a scene's grid lie at its end."""
+    """Cell borders (B, GRID + 1, 2), shifted by up to a fifth of a cell; those beyond a scene's grid lie at its end."""
     step = torch.arange(GRID + 1, device=grid.device)[None, :, None]
     shift = (torch.rand(len(grid), GRID + 1, 2, device=grid.device) - 0.5) * 0.4
     inner = (step > 0) & (step < grid[:, None, None])
@@ -215,7 +217,7 @@ def _corners(shapes: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _render(stack: Tensor, cells: _Cells, side: int) -> Tensor:
-    """Fetch every pixel of the scenes with one bilinear look-up in a tall atlas of all pictures at three sharpnesses."""
+    """Fetch every pixel of the scenes by one bilinear look-up in a tall atlas of all pictures at three sharpnesses."""
     half = F.interpolate(F.avg_pool2d(stack, 2), size=SIDE, mode="bilinear")
     quarter = F.interpolate(F.avg_pool2d(stack, 4), size=SIDE, mode="bilinear")
     atlas = torch.cat([stack, half, quarter]).transpose(0, 1).flatten(1, 2)[None]  # (1, 3, 3 * P * SIDE, SIDE)
@@ -246,7 +248,7 @@ def _render(stack: Tensor, cells: _Cells, side: int) -> Tensor:
 
 def _labels(pictures: Faces, cells: _Cells, side: int) -> tuple[Tensor, Tensor]:
     """Where the cells' transforms put the landmarks, (B, K * MOST, 68, 2), and the share of each face that shows."""
-    count, k = cells.picture.shape
+    k = cells.picture.shape[1]
     own = cells.picture.clamp(max=len(pictures) - 1)
     there = (cells.picture < len(pictures)) & (torch.arange(k, device=own.device) < cells.grid[:, None] ** 2)
     points = (pictures.landmarks[own] * SIDE).transpose(2, 3)  # type: ignore[index]
@@ -262,7 +264,7 @@ def _labels(pictures: Faces, cells: _Cells, side: int) -> tuple[Tensor, Tensor]:
 
 
 def textures(count: int, device: torch.device | str = "cpu") -> Tensor:
-    """(count, 3, 128, 128) faceless pictures in [-1, 1]: gradients, clouds, stripes and noise, each in its own mixture."""
+    """(count, 3, 128, 128) pictures in [-1, 1] of clouds, stripes and noise, each in its own mixture."""
     out = torch.zeros(count, 3, SIDE, SIDE, device=device)
     for cells in (2, 4, 8, 16, 32, 64, 128):
         cloud = torch.randn(count, 3, cells, cells, device=device)
@@ -280,8 +282,22 @@ def textures(count: int, device: torch.device | str = "cpu") -> Tensor:
     return (strength * out + level).clamp(-1, 1)
 
 
+def faceless_pictures(image: Tensor) -> Tensor:
+    """(P, 3, 128, 128) -> as many without a whole face: four in five a jigsaw of the picture's blocks, else a texture.
+
+    A jigsaw has eyes, mouths and skin, but never in the order that makes a face.
+    """
+    count, blocks = len(image), 16
+    cells = image.reshape(count, 3, 4, SIDE // 4, 4, SIDE // 4).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    order = torch.rand(count, blocks, device=image.device).argsort(1)
+    cells = cells[torch.arange(count, device=image.device)[:, None], order]
+    mixed = cells.view(count, 4, 4, 3, SIDE // 4, SIDE // 4).permute(0, 3, 1, 4, 2, 5).reshape(image.shape)
+    texture = torch.rand(count, 1, 1, 1, device=image.device) < 0.2
+    return torch.where(texture, textures(count, image.device), mixed)
+
+
 def degraded(image: Tensor) -> Tensor:
-    """What cameras and web sites do to (B, 3, S, S): light, colour, softness, noise and compression, each now and then."""
+    """What cameras and web sites do to (B, 3, S, S): light, colour, softness, noise, compression, each now and then."""
     count, device = len(image), image.device
 
     gray = (image * image.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
