@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import glob
-import json
+import json as json_module
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 
 from mien import __version__
-from mien.editor import Edited, Editor, Seen, strongest
+from mien.batch import Report, each, places
+from mien.editor import Editor, Seen, strongest
 from mien.errors import MienError
-from mien.expressions import BLENDSHAPES, EXPRESSIONS
+from mien.expressions import BLENDSHAPES, EXPRESSIONS, Expression
 from mien.model import DEFAULT, edit_models, shipped
 from mien.photo.draw import around, grid, numbered
-from mien.photo.find import MediaPipeFinder, ShippedFinder, choose
+from mien.photo.find import Finder, MediaPipeFinder, ShippedFinder
 from mien.photo.read import MAX_PIXELS, Photo, read
-from mien.photo.write import SUFFIXES, format_of, write, write_aside
+from mien.photo.write import format_of, write
 
 Photos = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
 OnePhoto = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO")]
@@ -47,7 +43,7 @@ class Finding:
     finder_model: Path | None = None
     max_pixels: int = MAX_PIXELS
 
-    def open(self) -> ShippedFinder | MediaPipeFinder:
+    def open(self) -> Finder:
         """The finder that was asked for."""
         return MediaPipeFinder(self.finder_model) if self.finder == "mediapipe" else ShippedFinder()
 
@@ -55,7 +51,7 @@ class Finding:
 def edit(
     photos: Photos,
     finding: tyro.conf.OmitArgPrefixes[Finding],
-    to: Literal["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"] | None = None,
+    to: Expression | None = None,
     intensity: float = 1.0,
     muscle: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     like: Path | None = None,
@@ -89,15 +85,25 @@ def edit(
     editor = Editor(model, finding.open())
     reference = read(like, finding.max_pixels) if like else None
     name = to or ("like-" + like.stem if like else "muscles")
-    places = _places(photos, out, name)
+    goes = places(photos, out, name)
 
-    def one(path: Path) -> dict[str, Any]:
+    def one(path: Path) -> Report:
         photo = read(path, finding.max_pixels)
         result = editor.edit(photo, wish, intensity=intensity, like=reference, face=face, neutral=neutral)
-        written = result.save(places[path], overwrite=overwrite, mark=mark)
+        written = result.save(goes[path], overwrite=overwrite, mark=mark)
         return {"output": str(written), "faces": len(result.seen), "edited": [i + 1 for i in result.chosen]}
 
-    return _each(list(places), one, json, lambda done: f"{done['output']}  ({_count(len(done['edited']))} edited)")
+    def say(report: Report) -> None:
+        if not json:
+            print(f"{report['output']}  ({_count(len(report['edited']))} edited)")
+
+    reports = each(goes, one, say)
+    failed = sum("error" in report for report in reports)
+    if json:
+        _print_json(reports)
+    elif len(reports) > 1:
+        print(f"{len(reports) - failed} of {len(reports)} photographs edited", file=sys.stderr)
+    return 2 if failed else 0
 
 
 def faces(
@@ -115,12 +121,13 @@ def faces(
         json: Print the list as JSON.
         overwrite: Replace a file that exists.
     """
+    place = out or photo.with_name(f"{photo.stem}-faces.png")
+    format_of(place)
     source = read(photo, finding.max_pixels)
     seen = Editor(finder=finding.open()).see(source)
-    place = out or photo.with_name(f"{photo.stem}-faces.png")
-    boxes = [tuple(float(v) for v in s.face.box) for s in seen]
-    pixels = numbered(source.rgb, boxes, [f"{i + 1} {s.expression}" for i, s in enumerate(seen)])  # type: ignore[arg-type]
-    write(Photo.from_pil(pixels), np.asarray(pixels), place, overwrite=overwrite, mark=False)
+    labels = [f"{number} {item.expression}" for number, item in enumerate(seen, 1)]
+    pixels = np.asarray(numbered(source.rgb, [item.face.box for item in seen], labels))
+    write(Photo.from_array(pixels), pixels, place, overwrite=overwrite, mark=False)
     if json:
         _print_json({"file": str(photo), "picture": str(place), "faces": [_described(s) for s in seen]})
         return 0
@@ -137,7 +144,7 @@ def faces(
 def sheet(
     photo: OnePhoto,
     finding: tyro.conf.OmitArgPrefixes[Finding],
-    to: tuple[Literal["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"], ...] = EXPRESSIONS,  # type: ignore[assignment]
+    to: tuple[Expression, ...] = EXPRESSIONS,
     intensities: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0),
     face: str = "largest",
     out: Output = None,
@@ -157,19 +164,19 @@ def sheet(
         cell: Side of each picture in pixels.
         overwrite: Replace a file that exists.
     """
+    place = out or photo.with_name(f"{photo.stem}-sheet.jpg")
+    format_of(place)
     editor, source = Editor(model, finding.open()), read(photo, finding.max_pixels)
     seen = editor.see(source)
-    if not seen:
-        raise MienError(f"{photo}: no face found")
-    x0, y0, x1, y1 = around(tuple(seen[choose([s.face for s in seen], face)[0]].face.box), *source.rgb.shape[1::-1])  # type: ignore[arg-type]
     rows = []
     for name in to:
-        row: list[Edited] = editor.sweep(source, name, intensities, face=face, seen=seen)
+        row = editor.sweep(source, name, intensities, face=face, seen=seen)
+        height, width = source.rgb.shape[:2]
+        x0, y0, x1, y1 = around(seen[row[0].chosen[0]].face.box, width, height)
         rows.append([edited.rgb[y0:y1, x0:x1] for edited in row])
-    place = out or photo.with_name(f"{photo.stem}-sheet.jpg")
-    made = Photo.from_pil(grid(rows, [f"{v:g}" for v in intensities], list(to), cell))
-    _save_made(made, place, overwrite)
-    print(place)
+    pixels = np.asarray(grid(rows, [f"{value:g}" for value in intensities], list(to), cell))
+    paper = Photo.from_array(np.full_like(pixels, 255))  # the sheet is an edit of blank paper, and marked as one
+    print(write(paper, pixels, place, overwrite=overwrite))
     return 0
 
 
@@ -183,12 +190,10 @@ def models(muscles: bool = False) -> int:
         print("\n".join(BLENDSHAPES[1:]))
         return 0
     for name in edit_models():
-        about = shipped(name).about
-        default = "  (default)" if name == DEFAULT else ""
+        about, megabytes = shipped(name).about, shipped(name).path.stat().st_size / 1e6
         reads = "expressions, muscles, reference photographs" if "blendshapes" in about["target"] else "expressions"
-        print(
-            f"{name}  {about['size']} px  {reads}  {about['licence']}  {shipped(name).path.stat().st_size / 1e6:.1f} MB{default}"
-        )
+        default = "  (default)" if name == DEFAULT else ""
+        print(f"{name}  {about['size']} px  {reads}  {about['licence']}  {megabytes:.1f} MB{default}")
     return 0
 
 
@@ -241,89 +246,6 @@ def _dispatch(words: list[str]) -> int:
     return tyro.cli(COMMANDS[name], prog=f"mien {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,)) or 0
 
 
-def _each(
-    paths: list[Path], one: Callable[[Path], dict[str, Any]], as_json: bool, say: Callable[[dict[str, Any]], str]
-) -> int:
-    """Do ``one`` for each file; a file that fails is named and skipped. Exit code 2 where any failed."""
-    results, failed = [], 0
-    with _progress(len(paths)) as (advance, printed):
-        for path in paths:
-            began = time.perf_counter()
-            try:
-                done = {"file": str(path)} | one(path) | {"seconds": round(time.perf_counter() - began, 3)}
-                if not as_json:
-                    printed(say(done))
-            except MienError as error:
-                failed += 1
-                text = str(error) if str(path) in str(error) else f"{path}: {error}"
-                done = {"file": str(path), "error": text}
-                if not as_json:
-                    print(f"mien: {text}", file=sys.stderr)
-            results.append(done)
-            advance()
-    if as_json:
-        _print_json(results)
-    elif len(paths) > 1:
-        print(f"{len(paths) - failed} of {len(paths)} photographs edited", file=sys.stderr)
-    return 2 if failed else 0
-
-
-@contextmanager
-def _progress(count: int) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
-    console = Console(stderr=True)
-    if count < 2 or not console.is_terminal:
-        yield (lambda: None), print
-        return
-    with Progress(console=console) as bar:
-        task = bar.add_task("editing", total=count)
-        yield (lambda: bar.advance(task)), print
-
-
-def _places(photos: tuple[str, ...], out: Path | None, name: str) -> dict[Path, Path]:
-    """Where each photograph's edit goes: ``out`` itself, into the folder ``out``, or beside the photograph."""
-    paths = list(_expanded(photos))
-    if not paths:
-        raise MienError(
-            f"no photograph found in {', '.join(photos) or 'nothing'}: give .jpg, .png, .webp, .tif or .bmp files"
-        )
-    many = len(paths) > 1 or any(Path(p).is_dir() for p in photos)
-    folder = out is not None and (many or out.is_dir())
-    if out is not None and many and out.suffix.lower() in SUFFIXES:
-        raise MienError(f"{out} is one file, but there are {len(paths)} photographs: give a folder with -o")
-    if out is not None and folder:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MienError(f"{out}: cannot be made a folder ({error.strerror}); give another -o") from error
-        return _distinct({path: out / path.name for path in paths}, name)
-    if out is not None:
-        format_of(out)
-        return {paths[0]: out}
-    return {path: path.with_name(f"{path.stem}-{name}{path.suffix}") for path in paths}
-
-
-def _distinct(places: dict[Path, Path], name: str) -> dict[Path, Path]:
-    """Two photographs of one name from two folders must not end in one file."""
-    if len(set(places.values())) < len(places):
-        twice = sorted({p.name for p in places.values() if list(places.values()).count(p) > 1})
-        raise MienError(f"several photographs are called {', '.join(twice)}: edit one folder at a time")
-    return places
-
-
-def _expanded(photos: tuple[str, ...]) -> Iterator[Path]:
-    """Files as they are, folders as the photographs in them, patterns as what they match; each file once."""
-    met = set()
-    for text in photos:
-        path = Path(text)
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-        elif not path.exists() and glob.has_magic(text):
-            found = [Path(p) for p in sorted(glob.glob(text, recursive=True))]
-        else:
-            found = [path]
-        yield from (p for p in found if not (p in met or met.add(p)))  # type: ignore[func-returns-value]
-
-
 def _muscle(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
@@ -343,27 +265,12 @@ def _described(item: Seen) -> dict[str, Any]:
     }
 
 
-def _save_made(made: Photo, place: Path, overwrite: bool) -> None:
-    """Write a picture that mien drew, with the mark that its faces were edited."""
-    from mien.photo.provenance import mark
-
-    with write_aside(place, overwrite) as aside:
-        form = format_of(place)
-        options: dict[str, Any] = {"quality": 92, "subsampling": 0} if form == "JPEG" else {}
-        from PIL import Image
-
-        picture = Image.fromarray(made.rgb)
-        if form in ("JPEG", "WEBP"):
-            options["xmp"] = mark(None, f"mien {__version__}")
-        picture.save(aside, form, **options)
-
-
 def _count(number: int) -> str:
     return "1 face" if number == 1 else f"{number} faces"
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    print(json_module.dumps(value, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Edited:
-    """An edit's result: the source, its edited pixels (H, W, 3) uint8, all faces seen and the indices of those edited."""
+    """An edit's result: the source, its edited pixels (H, W, 3) uint8, all faces seen, the indices of those edited."""
 
     photo: Photo
     rgb: np.ndarray
@@ -59,7 +59,7 @@ class Edited:
         return Image.fromarray(self.rgb)
 
     def save(self, path: str | Path, *, overwrite: bool = False, mark: bool = True) -> Path:
-        """Write it in the format of ``path``'s suffix, marked as edited; an existing file is kept unless ``overwrite``."""
+        """Write it in the format of ``path``'s suffix, marked as edited; what exists is kept unless ``overwrite``."""
         return write(self.photo, self.rgb, Path(path), overwrite=overwrite, mark=mark)
 
 

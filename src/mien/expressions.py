@@ -1,6 +1,10 @@
 """Names that the whole project shares: expressions and blendshapes. Data only; prototypes lie beside the weights."""
 
-EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear")
+from typing import Literal, get_args
+
+Expression = Literal["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"]
+
+EXPRESSIONS: tuple[Expression, ...] = get_args(Expression)
 """The seven expressions, in the order of every label and every classifier of mien."""
 
 # fmt: off

@@ -200,9 +200,9 @@ def test_onnx_says_what_torch_says(name: str, half: bool, drawn: Path, tmp_path:
         said = model.run({key: value.numpy() for key, value in inputs.items()})
         assert said.keys() == expected.keys()
         for key, value in expected.items():
-            np.testing.assert_allclose(
-                said[key], value.numpy(), atol=1e-3 if half else 1e-5, err_msg=f"{key} of {count}"
-            )
+            away = np.abs(said[key] - value.numpy())
+            assert away.mean() < (1e-3 if half else 1e-6), f"{key} of {count}"
+            assert away.max() < (4e-3 if half else 1e-5), f"{key} of {count}"  # half a level of 255 is 4e-3
 
 
 @torch.no_grad()

@@ -169,7 +169,7 @@ class Trainer:
     def _log(self, terms: dict[str, list[Tensor]], steps: int, seconds: float, console: Console) -> None:
         """Each term's mean over the steps in which its turn was played."""
         means = {name: torch.stack(values).mean().item() for name, values in terms.items()}
-        rate = steps * self.recipe.batch / seconds
+        rate = steps * self.recipe.batch / max(seconds, 1e-9)
         bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
         if bad:
             raise MienError(
