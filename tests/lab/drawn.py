@@ -68,10 +68,10 @@ def displacement() -> np.ndarray:
 DISPLACEMENT = displacement()
 
 
-def draw_face(points: np.ndarray, skin: tuple[int, ...], ground: tuple[int, ...], side: int = SIDE) -> np.ndarray:
-    """(side, side, 3) uint8 of a face with these 68 landmarks, drawn at four times the size."""
+def draw_face(points: np.ndarray, skin: tuple[int, ...], ground: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """(side, side, 3) uint8 of a face with these 68 landmarks before a soft ``ground`` (n, n, 3)."""
     scale = 4 * side
-    picture = Image.new("RGB", (scale, scale), ground)
+    picture = Image.fromarray(ground.astype(np.uint8)).resize((scale, scale), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)
 
     def fill(part: np.ndarray, colour: tuple[int, ...]) -> None:
@@ -102,7 +102,7 @@ def manifest(path: Path, side: int = SIDE, leave_out: tuple[str, ...] = ()) -> P
         k: [] for k in ("name", "identity", "emotion", "split", "image", "landmarks", "blendshapes")
     }
     for person in range(PEOPLE):
-        skin, ground = tuple(rng.integers(150, 250, 3).tolist()), tuple(rng.integers(0, 110, 3).tolist())
+        skin, ground = tuple(rng.integers(150, 250, 3).tolist()), rng.integers(0, 150, (6, 6, 3))
         own = rng.normal(0, 0.008, (68, 2)) * 0.3 + rng.normal(0, 0.008, (1, 2))
         for photo, emotion in enumerate(EXPRESSION_OF):
             shapes = np.zeros(len(BLENDSHAPES))

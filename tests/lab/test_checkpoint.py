@@ -50,7 +50,7 @@ def test_a_damaged_header_is_named_or_harmless(file: Path) -> None:
     """Any bit of the header may flip: one line, never another exception."""
     sound, rng = file.read_bytes(), random.Random(0)
     header = 8 + int.from_bytes(sound[:8], "little")
-    refused = 0
+    refused: list[str] = []
     for _ in range(300):
         damaged = bytearray(sound)
         damaged[rng.randrange(header)] ^= 1 << rng.randrange(8)
@@ -58,9 +58,9 @@ def test_a_damaged_header_is_named_or_harmless(file: Path) -> None:
         try:
             checkpoint.load(file)
         except MienError as error:
-            refused += 1
-            assert "\n" not in str(error)
-    assert refused > 100
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert not any("\n" in message for message in refused)
 
 
 def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     before = file.read_bytes()
 
     def half_written(_: object, path: object = None, **__: object) -> None:
-        if isinstance(path, Path):
+        if isinstance(path, Path) and path != file:
             path.write_bytes(b"half")
         raise OSError("no space left on device")
 

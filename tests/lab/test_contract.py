@@ -1,4 +1,4 @@
-"""What every method promises to the trainer, the exporter and the editor. A new method gets all of this by being listed."""
+"""What every method promises to the trainer, the exporter and the editor: a new one is held to it by being listed."""
 
 from __future__ import annotations
 
@@ -234,8 +234,8 @@ def test_the_file_says_what_it_is_and_reads(name: str, drawn: Path, tmp_path: Pa
     assert not any(tensor.external_data for tensor in onnx.load(path, load_external_data=False).graph.initializer)
     inputs = {node.name for node in Model(path).session.get_inputs()}
     if method.condition:
-        assert tuple(about["expressions"]) == EXPRESSIONS
-        assert about["blendshapes"] == BLENDSHAPES
+        assert tuple(about["expressions"]) == tuple(EXPRESSIONS)
+        assert tuple(about["blendshapes"]) == tuple(BLENDSHAPES)
         named = [f"source_{f}" for f in about["source"]] + [f"target_{f}" for f in about["target"]]
         assert inputs == {*named, "intensity"}
         assert find_model(str(path)).size == 32

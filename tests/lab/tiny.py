@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
+from mien.expressions import EXPRESSIONS
 from mien.lab.data import FaceTable, load
-from mien.lab.method import Method
+from mien.lab.faces import Faces
+from mien.lab.method import Edit, Method, Recipe, Terms, Turn
 from mien.lab.methods import METHODS, READERS
 from mien.lab.trainer import Trainer
 
@@ -53,3 +56,50 @@ def trainer_of(method: Method, path: Path, out: Path, name: str = "test", **reci
     table = FaceTable(table.faces.only(*method.reads), table.names, table.digest)
     small = {"batch": 4, "bf16": False, "device": "cpu", "log_every": 1, "steps": 4}
     return Trainer(name, method, table, out, replace(method.recipe, **(small | recipe)))
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """size: side of the crop. poison: from this step on the loss is no number."""
+
+    size: int = 32
+    poison: int = 10**9
+
+
+class Toy(Method):
+    """The smallest method there is: one layer paints the wanted expression; a second player guesses brightness."""
+
+    Config = ToyConfig
+    reads: ClassVar[frozenset[str]] = frozenset({"image", "emotion"})
+    condition: ClassVar[tuple[str, ...]] = ("emotion",)
+    average: ClassVar[tuple[str, ...]] = ("painter",)
+    recipe: ClassVar[Recipe] = Recipe(batch=4, steps=6)
+    config: ToyConfig
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__(config)
+        self.painter = nn.Conv2d(3 + len(EXPRESSIONS), 3, 3, padding=1)
+        self.guesser = nn.Linear(1, 1)
+        self.played: list[tuple[str, int, torch.dtype]] = []
+        self.at = 0
+
+    def turns(self, step: int) -> list[Turn]:
+        self.at = step
+        return [Turn("paint", ("painter",), self.paint), Turn("guess", ("guesser",), self.guess, every=3)]
+
+    def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
+        label = torch.nn.functional.one_hot(target.emotion, len(EXPRESSIONS)).float()[:, :, None, None]
+        painted = self.painter(torch.cat([source.image, label.expand(-1, -1, *source.image.shape[2:])], 1))
+        self.played.append(("edit", self.at, painted.dtype))
+        return Edit(source.image + intensity.view(-1, 1, 1, 1) * painted)
+
+    def paint(self, source: Faces, target: Faces) -> Terms:
+        image = self.edit(source, target, torch.ones(len(source))).image
+        self.played.append(("paint", self.at, image.dtype))
+        poison = torch.nan if self.at >= self.config.poison else 1.0
+        return {"near": (image - target.image).abs().mean(), "boom": poison * image.square().mean() * 0.01}
+
+    def guess(self, source: Faces, target: Faces) -> Terms:
+        self.played.append(("guess", self.at, source.image.dtype))
+        level = source.image.mean((1, 2, 3))[:, None]
+        return {"level": (self.guesser(level) - level).square().mean()}

@@ -45,7 +45,7 @@ def wobbled(image: Tensor, roll: float = 8.0, scale: float = 0.08, shift: float 
 
 
 def degraded(image: Tensor) -> Tensor:
-    """Blur half the pictures (down and up again), gray a fifth, add sensor noise: news photographs and phones alike."""
+    """Blur half the pictures (down and up again), gray a fifth, add grain: news photographs and phones alike."""
     count, side = len(image), image.shape[-1]
     share = float(torch.empty(()).uniform_(0.3, 0.9))
     soft = F.interpolate(image, size=max(8, int(side * share)), mode="bilinear", antialias=True)
@@ -53,4 +53,4 @@ def degraded(image: Tensor) -> Tensor:
     chance = torch.rand(3, count, 1, 1, 1, device=image.device)
     image = torch.where(chance[0] < 0.5, soft, image)
     image = torch.where(chance[1] < 0.2, image.mean(1, keepdim=True).expand_as(image), image)
-    return image + 0.08 * chance[2] ** 2 * torch.randn_like(image)
+    return image + 0.08 * chance[2] ** 2 * torch.randn_like(image[:, :1])

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from mien.errors import MienError
 from mien.lab import checkpoint
-from mien.lab.data import FaceTable, join, load, without_twins
 from mien.lab.export import export
 from mien.lab.method import Method, Recipe
 from mien.lab.methods import METHODS, READERS
@@ -42,21 +41,13 @@ def find_method(name: str) -> type[Method]:
     return known[name]
 
 
-def tables(kind: type[Method], data: list[Path], size: int, limit: int | None) -> tuple[FaceTable, FaceTable]:
-    """(train, val) of all manifests together; training pictures that have a twin in val or test are left out."""
-    if not data:
-        raise MienError("nothing to train on: give --data FILE.parquet")
-    split = {
-        name: join([load(path, name, kind.reads, size, limit) for path in data]) for name in ("train", "val", "test")
-    }
-    return without_twins(split["train"], join([split["val"], split["test"]])), split["val"]
-
-
 def train(name: str, config: Any, recipe: Recipe, run: Run, console: Console) -> None:
     """Train method ``name`` until the recipe's steps or minutes are used up; started again, it goes on."""
     kind = find_method(name)
     out = run.out or Path("runs") / name
-    table, watch = tables(kind, run.data, config.size, run.limit)
+    if not run.data:
+        raise MienError("nothing to train on: give --data FILE.parquet")
+    table, watch = kind.tables(run.data, config.size, run.limit)
     console.print(f"{name}: {len(table)} faces to learn from, {len(watch)} to watch, into {out}")
     torch.manual_seed(recipe.seed)
     trainer = Trainer(name, kind(config), table, out, recipe)

@@ -8,9 +8,11 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
@@ -21,6 +23,18 @@ from mien.expressions import BLENDSHAPES, EXPRESSIONS
 from mien.lab.faces import Faces
 
 SPLITS = ("train", "val", "test")
+
+
+class Table(Protocol):
+    """What the trainer asks of its data."""
+
+    @property
+    def faces(self) -> Faces: ...
+    @property
+    def digest(self) -> str: ...
+    def __len__(self) -> int: ...
+    def take(self, index: Tensor, device: torch.device | str = "cpu") -> Faces: ...
+    def weights(self, balance: float) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,10 @@ def load(path: Path, split: str, fields: frozenset[str], size: int, limit: int |
     table = _read(path, fields)
     if split not in SPLITS:
         raise MienError(f"{split!r} is no split: choose one of {', '.join(SPLITS)}")
-    table = table.filter(pa.compute.equal(table["split"], split))
-    labels = _emotions(table)
+    table = table.filter(pc.equal(table["split"], split))
+    for field in fields - {"emotion"}:
+        table = table.filter(pc.is_valid(table[field]))
+    labels = _emotions(table, path)
     if "emotion" in fields:
         table = table.filter(pa.array(label in EXPRESSIONS for label in labels))
         labels = [label for label in labels if label in EXPRESSIONS]
@@ -75,10 +91,11 @@ def load(path: Path, split: str, fields: frozenset[str], size: int, limit: int |
     if not len(table):
         raise MienError(f"{path}: no usable row in split {split!r}; fields needed: {', '.join(sorted(fields))}")
     with ThreadPoolExecutor() as pool:
-        images = np.stack(list(pool.map(lambda b: _decode(b, size), table["image"].to_pylist())))
+        rows = zip(table["image"].to_pylist(), table["name"].to_pylist(), strict=True)
+        images = np.stack(list(pool.map(lambda row: _decode_row(path, row[0], row[1], size), rows)))
     columns: dict[str, Tensor] = {"image": torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()}
     if labels:
-        index = {name: i for i, name in enumerate(EXPRESSIONS)}
+        index: dict[str, int] = {name: i for i, name in enumerate(EXPRESSIONS)}
         columns["emotion"] = torch.tensor([index.get(label, -1) for label in labels])
     if "blendshapes" in fields:
         columns["blendshapes"] = _floats(table["blendshapes"]).view(-1, len(BLENDSHAPES))
@@ -103,9 +120,13 @@ def mix(*key: int) -> int:
 
 
 def join(tables: list[FaceTable]) -> FaceTable:
-    """Several tables as one, with the fields that all of them have."""
+    """Several tables as one, with the fields that all of them have; nobody is taken to stand in two of them."""
     common = set.intersection(*(set(table.faces.present()) for table in tables))
     faces = Faces(**{name: torch.cat([table.faces.present()[name] for table in tables]) for name in common})
+    if faces.identity is not None:
+        people = [int(table.faces.identity.max()) + 1 for table in tables]
+        above = torch.tensor([0, *people[:-1]]).cumsum(0).repeat_interleave(torch.tensor([len(t) for t in tables]))
+        faces = faces.having(identity=faces.identity + above)
     digest = hashlib.sha256(" ".join(table.digest for table in tables).encode()).hexdigest()[:16]
     return FaceTable(faces, [name for table in tables for name in table.names], digest)
 
@@ -116,6 +137,8 @@ def without_twins(table: FaceTable, held_out: FaceTable, alike: float = 0.99) ->
     mirrored = thumbs[1].view(-1, 16, 16).flip(-1).flatten(1)
     other = torch.cat([thumbs[1], mirrored]).T
     keep = torch.cat([(part @ other).amax(1) < alike for part in thumbs[0].split(2048)]).nonzero()[:, 0]
+    if not len(keep):
+        raise MienError("nothing to train on: every picture of the train split is held out in val or test too")
     return FaceTable(table.faces[keep], [table.names[i] for i in keep.tolist()], f"{table.digest}-{len(keep)}")
 
 
@@ -132,22 +155,37 @@ def _read(path: Path, fields: frozenset[str]) -> pa.Table:
         needed = {"name", "split", "image"} | (fields - {"emotion"}) | ({"emotion"} & fields if not labels else set())
         if needed - names:
             raise MienError(f"{path}: no column {', '.join(sorted(needed - names))}; it has {', '.join(sorted(names))}")
-        return pq.read_table(path, columns=sorted(needed | labels))
+        table = pq.read_table(path, columns=sorted(needed | labels | ({"identity"} & names)))
     except (OSError, pa.ArrowException) as error:
         raise MienError(f"{path}: not a readable Parquet manifest ({str(error).splitlines()[0]})") from error
+    if "identity" in names:
+        homes: dict[str, str] = {}
+        for person, split in zip(table["identity"].to_pylist(), table["split"].to_pylist(), strict=True):
+            if homes.setdefault(person, split) != split:
+                raise MienError(f"{path}: {person} is in {homes[person]} and in {split}; a person belongs to one split")
+    return table
 
 
-def _emotions(table: pa.Table) -> list[str]:
+def _emotions(table: pa.Table, path: Path) -> list[str]:
     """A label a row, '' where there is none; [] where the manifest has no labels. FER+ votes count by majority."""
     if "emotion" in table.column_names:
         return [label or "" for label in table["emotion"].to_pylist()]
     if "votes" not in table.column_names:
         return []
-    names = (table.schema.metadata or {})[b"votes"].decode().split(",")
-    votes = np.stack(table["votes"].to_numpy(zero_copy_only=False))
+    names = (table.schema.metadata or {}).get(b"votes", b"").decode().split(",")
+    votes = np.array(table["votes"].to_pylist(), np.int64).reshape(len(table), -1)
+    if len(table) and votes.shape[1] != len(names):
+        raise MienError(f"{path}: {votes.shape[1]} votes a row and not as many names in the schema metadata 'votes'")
     top = votes.argmax(1)
     clear = votes.max(1) * 2 > votes.sum(1)
     return [names[k] if sure else "" for k, sure in zip(top, clear, strict=True)]
+
+
+def _decode_row(path: Path, blob: bytes, name: str, size: int) -> np.ndarray:
+    try:
+        return _decode(blob, size)
+    except (OSError, TypeError) as error:
+        raise MienError(f"{path}: the image of row {name!r} cannot be read (WebP, PNG or JPEG is)") from error
 
 
 def _decode(blob: bytes, size: int) -> np.ndarray:

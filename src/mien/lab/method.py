@@ -5,12 +5,14 @@ A method is an ``nn.Module`` in one file. It never touches an optimiser, a devic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mien.lab.data import SPLITS, Table, join, load, without_twins
 from mien.lab.faces import Faces
 
 Terms = dict[str, Tensor]
@@ -105,6 +107,15 @@ class Method(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    @classmethod
+    def tables(cls, paths: Sequence[Path], size: int, limit: int | None = None) -> tuple[Table, Table]:
+        """(faces to learn from, faces to watch): the splits train and val of all manifests together.
+
+        Training pictures that stand in val or test too are left out.
+        """
+        train, val, test = (join([load(p, split, cls.reads, size, limit) for p in paths]) for split in SPLITS)
+        return without_twins(train, join([val, test])), val
 
     def turns(self, step: int) -> list[Turn]:
         """The moves of one step, in order; schedules are functions of ``step``, so that a resume repeats them."""

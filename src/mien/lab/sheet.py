@@ -10,15 +10,15 @@ from PIL import Image
 from torch import Tensor
 
 from mien.expressions import EXPRESSIONS
-from mien.lab.data import FaceTable
+from mien.lab.data import Table
 from mien.lab.method import Method
 
 
 @torch.no_grad()
-def sample_sheet(method: Method, table: FaceTable, path: Path, device: torch.device, people: int = 8) -> None:
+def sample_sheet(method: Method, table: Table, path: Path, device: torch.device, people: int = 8) -> None:
     """Write ``people`` faces of ``table``, each as it is and edited to one face of every expression found there."""
     label = table.faces.emotion
-    if label is None:
+    if label is None or not (label >= 0).any():
         aims = torch.arange(min(len(EXPRESSIONS), len(table)))
     else:
         aims = torch.tensor([_clearest(table, label, k) for k in range(len(EXPRESSIONS)) if (label == k).any()])
@@ -41,7 +41,7 @@ def write_grid(cells: Tensor, path: Path) -> None:
     Image.fromarray(np.ascontiguousarray(pixels)).save(path, quality=90)
 
 
-def _clearest(table: FaceTable, label: Tensor, k: int) -> int:
+def _clearest(table: Table, label: Tensor, k: int) -> int:
     """The face of expression ``k`` whose blendshapes lie farthest from the average face."""
     index = (label == k).nonzero()[:, 0]
     shapes = table.faces.blendshapes

@@ -14,7 +14,7 @@ from torch import Tensor
 from mien import __version__
 from mien.errors import MienError
 from mien.lab import checkpoint
-from mien.lab.data import FaceTable, draw, mix
+from mien.lab.data import Table, draw, mix
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Recipe
 from mien.lab.sheet import sample_sheet
@@ -23,7 +23,7 @@ from mien.lab.sheet import sample_sheet
 class Trainer:
     """One run in one folder: ``checkpoint.safetensors``, ``log.jsonl`` and ``samples/``."""
 
-    def __init__(self, name: str, method: Method, table: FaceTable, out: Path, recipe: Recipe) -> None:
+    def __init__(self, name: str, method: Method, table: Table, out: Path, recipe: Recipe) -> None:
         self.method, self.table, self.out, self.recipe = method, table, out, recipe
         self.device = pick_device(recipe.device)
         self.progress = checkpoint.Progress(name, asdict(method.config), table.digest, __version__)
@@ -39,7 +39,7 @@ class Trainer:
             method.prepare(table.faces)
             self.averages = {k: v.detach().clone() for k, v in self._averaged().items()}
 
-    def run(self, watch: FaceTable | None = None, console: Console | None = None) -> checkpoint.Progress:
+    def run(self, watch: Table | None = None, console: Console | None = None) -> checkpoint.Progress:
         """Train until the steps or the minutes are used up; ``watch``: held-out faces for the sample sheets."""
         console = console or Console()
         self.out.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class Trainer:
             self._average(turn.moves)
         return logged
 
-    def save(self, watch: FaceTable | None = None) -> None:
+    def save(self, watch: Table | None = None) -> None:
         """Write the checkpoint, and a sample sheet where there are faces to watch."""
         self.out.mkdir(parents=True, exist_ok=True)
         tensors = {f"method/{k}": v for k, v in self.method.state_dict().items()}

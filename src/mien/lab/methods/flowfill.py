@@ -186,8 +186,9 @@ class Critic(nn.Module):
 
 def middle(patches: Tensor) -> Tensor:
     """The three quarters of (B, C, N, N) in which a face lies, from eyebrows to chin."""
-    edge = patches.shape[-1] // 8
-    return patches[..., edge:-edge, edge:-edge]
+    side = patches.shape[-1]
+    edge = side // 8
+    return patches[..., edge : side - edge, edge : side - edge]
 
 
 def coarse_flow(landmarks: Tensor, difference: Tensor, displacement: Tensor, size: int) -> Tensor:

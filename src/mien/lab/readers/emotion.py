@@ -21,7 +21,7 @@ class EmotionConfig:
     """size: side of the crop, which is read in gray. widths: channels of the trunk's stages."""
 
     size: int = 64
-    widths: tuple[int, ...] = (96, 160, 224)
+    widths: tuple[int, ...] = (64, 128, 192)
     smoothing: float = 0.1
 
 
@@ -32,7 +32,7 @@ class Emotion(Method):
     reads: ClassVar[frozenset[str]] = frozenset({"image", "emotion"})
     condition: ClassVar[tuple[str, ...]] = ()
     average: ClassVar[tuple[str, ...]] = ("network",)
-    recipe: ClassVar[Recipe] = Recipe(batch=64, steps=9000, balance=(0.4, 0.4), ema=0.999, decay=0.5)
+    recipe: ClassVar[Recipe] = Recipe(batch=64, steps=5000, balance=(0.4, 0.4), ema=0.999, decay=0.5)
     config: EmotionConfig
 
     def __init__(self, config: EmotionConfig) -> None:

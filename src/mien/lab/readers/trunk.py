@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def trunk(inputs: int, widths: tuple[int, ...], blocks: int = 2) -> nn.Sequential:
-    """Residual stages of ``widths`` channels, each halving the side: (B, inputs, H, W) -> (B, widths[-1], H/2^n, W/2^n)."""
+    """Residual stages of ``widths`` channels, n in all: (B, inputs, H, W) -> (B, widths[-1], H / 2^n, W / 2^n)."""
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.Conv2d(inputs, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]

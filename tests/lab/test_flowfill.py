@@ -1,0 +1,308 @@
+"""flowfill: the linear motion against oracles, and a generator that learns the right way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from drawn import DISPLACEMENT, average_face
+from tiny import faces, tiny, trainer_of
+from torch import Tensor
+
+from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE, LANDMARK_MIRROR, MIRROR
+from mien.lab.blocks import warp
+from mien.lab.data import FaceTable
+from mien.lab.faces import Faces
+from mien.lab.method import Optimizer, Terms, Turn
+from mien.lab.methods.flowfill import FlowFill, FlowFillConfig, coarse_flow, fit_displacement, middle
+
+JAW = BLENDSHAPES.index("jawOpen")
+NEUTRAL, HAPPY, SURPRISED = (EXPRESSIONS.index(name) for name in ("neutral", "happiness", "surprise"))
+
+
+def symmetric(motion: Tensor) -> Tensor:
+    """The mean of a (52, 68, 2) displacement and its mirror image."""
+    flipped = motion[list(MIRROR)][:, list(LANDMARK_MIRROR)] * torch.tensor([-1.0, 1.0])
+    return (motion + flipped) / 2
+
+
+def linear_faces(motion: Tensor, count: int) -> Faces:
+    """People who differ in size, place and turn of the head, and whose landmarks follow their blendshapes in a line."""
+    torch.manual_seed(0)
+    shapes = torch.rand(count, 52)
+    shapes[:, 0] = 0
+    points = torch.tensor(average_face()).float() + torch.einsum("bk,kld->bld", shapes, motion)
+    points[:, 27:48] += 0.01 * torch.randn(count, 1, 2)  # eyes and nose: what the pose terms are read from
+    points[:, 8] += 0.01 * torch.randn(count, 2)
+    return Faces(landmarks=points, blendshapes=shapes)
+
+
+def known_motion() -> Tensor:
+    """Random, symmetric, on brows and mouth (eyes, nose and chin tell the pose)."""
+    torch.manual_seed(1)
+    motion = torch.zeros(52, 68, 2)
+    motion[1:, [*range(17, 27), *range(48, 68)]] = 0.05 * torch.randn(51, 30, 2)
+    return symmetric(motion)
+
+
+def test_fit_recovers_a_known_linear_motion() -> None:
+    motion = known_motion()
+    sample = linear_faces(motion, 1500)
+    torch.testing.assert_close(
+        fit_displacement(sample, ridge=1e-6), motion, atol=2e-3, rtol=0
+    )  # the points are stored in single precision
+    shrunk = fit_displacement(sample)
+    slope = (shrunk * motion).sum() / motion.square().sum()
+    assert 0.85 < slope < 1, "the default ridge shrinks a little"
+
+
+def test_fit_treats_both_sides_alike_and_never_moves_neutral() -> None:
+    sample = linear_faces(torch.rand(52, 68, 2) * 0.02, 400)
+    fitted = fit_displacement(sample)
+    torch.testing.assert_close(symmetric(fitted), fitted, atol=1e-5, rtol=0)
+    assert not fitted[0].any()
+
+
+@pytest.mark.parametrize(("right", "down"), [(0.15, 0.0), (0.0, -0.2), (-0.1, 0.1)])
+def test_a_dot_lands_where_its_landmark_goes(right: float, down: float) -> None:
+    side, move = 96, torch.tensor([right, down])
+    image = torch.full((1, 1, side, side), 0.0)
+    image[..., 46:50, 46:50] = 1  # a dot in the middle, with a landmark on it
+    displacement = torch.zeros(52, 68, 2)
+    displacement[JAW] = move
+    difference = torch.zeros(1, 52)
+    difference[0, JAW] = 1
+    landmarks = torch.full((1, 68, 2), 0.5)
+    moved = warp(image, coarse_flow(landmarks, difference, displacement, side))
+    line = (torch.arange(side) + 0.5) / side
+    place = torch.stack([(moved[0, 0] * line).sum(), (moved[0, 0] * line[:, None]).sum()]) / moved.sum()
+    torch.testing.assert_close(place, 0.5 + move, atol=0.02, rtol=0)
+    still = warp(image, coarse_flow(landmarks, -0 * difference, displacement, side))
+    torch.testing.assert_close(still, image, atol=2e-5, rtol=0)
+
+
+def test_far_from_every_landmark_nothing_moves() -> None:
+    displacement = torch.full((52, 68, 2), 0.1)
+    difference = torch.zeros(1, 52)
+    difference[0, JAW] = 1
+    flow = coarse_flow(torch.full((1, 68, 2), 0.2), difference, displacement, 64)
+    assert flow[..., 40:, 40:].abs().max() < 1e-4
+    assert flow[..., 16:20, 16:20].abs().max() > 0.05
+
+
+def test_the_linear_motion_alone_already_smiles(drawn: Path, tmp_path: Path) -> None:
+    """Before any training: a neutral face edited to happiness comes nearer to the same person's happy picture."""
+    method = FlowFill(FlowFillConfig(size=64, width=8)).eval()
+    method.prepare(faces(drawn, size=64).faces)
+    fitted = method.generator.displacement[BLENDSHAPES.index("mouthSmileLeft"), 54]
+    assert fitted[0] > 0.01
+    assert fitted[1] < -0.02
+    torch.testing.assert_close(
+        fitted, torch.tensor(DISPLACEMENT[BLENDSHAPES.index("mouthSmileLeft"), 54]).float(), atol=0.035, rtol=0
+    )
+    neutral, happy = of_label(drawn, NEUTRAL, 64), of_label(drawn, HAPPY, 64)
+    flow = coarse_flow(neutral.landmarks, happy.blendshapes - neutral.blendshapes, method.generator.displacement, 64)
+    mouth = (..., slice(42, 56), slice(20, 44))
+    before, after = ((x[mouth] - happy.image[mouth]).abs().mean() for x in (neutral.image, warp(neutral.image, flow)))
+    opposite = (warp(neutral.image, -flow)[mouth] - happy.image[mouth]).abs().mean()
+    assert after < 0.8 * before
+    assert opposite > before
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128])
+def test_every_size_has_patches_to_score(size: int) -> None:
+    """A critic that looks at no patch scores NaN."""
+    method = FlowFill(FlowFillConfig(size=size, width=8)).eval()
+    with torch.no_grad():
+        scores, read = method.critic(torch.rand(2, 3, size, size))
+    assert all(score.numel() and score.isfinite().all() for score in scores)
+    assert read.shape == (2, 52)
+
+
+def test_the_middle_leaves_an_eighth_out_at_each_edge() -> None:
+    cells = torch.arange(256.0).view(1, 1, 16, 16)
+    assert torch.equal(middle(cells), cells[..., 2:14, 2:14])
+
+
+def test_gaze_stays_as_it_is(drawn: Path) -> None:
+    method = tiny("flowfill").eval()
+    source = faces(drawn, "val").take(torch.arange(2))
+    looking = source.blendshapes.clone()
+    looking[:, [BLENDSHAPES.index(name) for name in GAZE]] = 1
+    with torch.no_grad():
+        result = method.edit(source, source.having(blendshapes=looking), torch.ones(2))
+    assert not result.flow.any()
+    assert not result.delta.any()
+
+
+def of_label(drawn: Path, label: int, size: int = 32) -> Faces:
+    """Held-out faces of one expression; the same people in the same order for every expression."""
+    table = faces(drawn, "val", size)
+    return table.take((table.faces.emotion == label).nonzero()[:, 0])
+
+
+class InTurns(FlowFill):
+    """First the critic alone, 240 steps, on closed and wide open mouths; then the generator alone against its reading.
+
+    Apart, because two tiny players at once need longer than a test has. ``changed`` alters the generator's loss terms.
+    """
+
+    FIRST = 240
+    changed: Callable[[Terms], Terms] = staticmethod(lambda terms: terms)
+
+    def turns(self, step: int) -> list[Turn]:
+        return super().turns(step)[:1] if step < self.FIRST else super().turns(step)[1:]
+
+    def optimizer(self, network: str) -> Optimizer:
+        return Optimizer(lr=2e-3, betas=(0.5, 0.99))
+
+    def generator_loss(self, source: Faces, target: Faces) -> Terms:
+        terms = super().generator_loss(source, target)
+        terms.pop("fool")  # without end against a critic that stands still
+        return self.changed(terms)
+
+
+def closed_and_open(drawn: Path) -> FaceTable:
+    table = faces(drawn)
+    rows = ((table.faces.emotion == NEUTRAL) | (table.faces.emotion == SURPRISED)).nonzero()[:, 0]
+    return FaceTable(table.faces[rows].only("image", "blendshapes", "landmarks"), [table.names[i] for i in rows], "two")
+
+
+@dataclass
+class Player:
+    """A method in training, with the steps it has behind it."""
+
+    method: InTurns
+    run: Callable[[int, int], None]
+
+
+def player(drawn: Path, out: Path, config: FlowFillConfig) -> Player:
+    torch.manual_seed(0)
+    method = InTurns(config)
+    trainer = trainer_of(method, drawn, out, batch=8, steps=1000, balance=(0.0, 0.0))
+    trainer.table = closed_and_open(drawn)
+    trainer.weights = [torch.ones(len(trainer.table))] * 2
+    method.generator.displacement.zero_()  # so that what changes is what was learned
+
+    def run(first: int, last: int) -> None:
+        for step in range(first, last):
+            trainer.step(step)
+
+    return Player(method, run)
+
+
+@pytest.fixture(scope="module")
+def critic(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """A critic that has learned to read blendshapes from real (drawn) faces beside an untrained generator."""
+    first = player(drawn, tmp_path_factory.mktemp("critic"), FlowFillConfig(size=32, width=8))
+    first.run(0, InTurns.FIRST)
+    return {key: value.clone() for key, value in first.method.state_dict().items()}
+
+
+@torch.no_grad()
+def readings(method: FlowFill, drawn: Path) -> dict[str, float]:
+    """The mean jawOpen that the critic reads in held-out faces, and in these edited to the other expression."""
+    method.eval()
+    shut, wide = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+    one = torch.ones(len(shut))
+    images = {
+        "shut": shut.image,
+        "wide": wide.image,
+        "opened": method.edit(shut, wide, one).image,
+        "closed": method.edit(wide, shut, one).image,
+    }
+    return {name: method.critic(image)[1][:, JAW].mean().item() for name, image in images.items()}
+
+
+def learned(
+    drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 80
+) -> FlowFill:
+    second = player(drawn, out, FlowFillConfig(size=32, width=8))
+    second.method.load_state_dict(critic)
+    second.method.changed = changed
+    second.run(InTurns.FIRST, InTurns.FIRST + steps)
+    return second.method
+
+
+def test_the_critic_learns_to_read_real_faces(drawn: Path, critic: dict[str, Tensor]) -> None:
+    method = tiny("flowfill")
+    method.load_state_dict(critic)
+    read = readings(method, drawn)
+    assert read["wide"] - read["shut"] > 0.4
+
+
+def moves_the_right_way(read: dict[str, float]) -> bool:
+    """Edits go more than half of the way from what the source shows to what the target shows."""
+    way = read["wide"] - read["shut"]
+    return read["opened"] - read["shut"] > way / 2 and read["wide"] - read["closed"] > way / 2
+
+
+def test_the_generator_learns_to_show_what_is_asked(drawn: Path, tmp_path: Path, critic: dict[str, Tensor]) -> None:
+    right = learned(drawn, tmp_path / "right", critic, lambda terms: terms)
+    assert moves_the_right_way(readings(right, drawn))
+    wrong = learned(drawn, tmp_path / "wrong", critic, lambda terms: terms | {"expression": -terms["expression"]})
+    assert not moves_the_right_way(readings(wrong, drawn)), "the check itself: a wrong sign must not pass"
+
+
+def mean_mask(method: FlowFill, drawn: Path) -> float:
+    """Mean opening of the mask over held-out edits."""
+    method.eval()
+    with torch.no_grad():
+        shut, wide = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+        return method._change(shut, wide, torch.ones(len(shut)))[2].mean().item()
+
+
+def test_each_penalty_lowers_what_it_weighs(drawn: Path, tmp_path: Path) -> None:
+    """mask, residual and smooth one by one, as the only term of the loss."""
+
+    def only(name: str, sign: float = 1.0) -> FlowFill:
+        config = FlowFillConfig(size=32, width=8, **{name: 5.0})
+        trained = player(drawn, tmp_path / f"{name}{sign}", config)
+        trained.method.changed = lambda terms: {name: sign * terms[name]}
+        trained.run(InTurns.FIRST, InTurns.FIRST + 12)
+        return trained.method
+
+    start = player(drawn, tmp_path / "start", FlowFillConfig(size=32, width=8)).method
+    assert mean_mask(only("mask"), drawn) < 0.8 * mean_mask(start, drawn)
+    assert mean_mask(only("mask", sign=-1), drawn) > 1.2 * mean_mask(start, drawn), "the check itself"
+    source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+    for name in ("residual", "smooth"):
+        losses = []
+        for method in (start, only(name)):
+            torch.manual_seed(0)
+            with torch.no_grad():
+                losses.append(
+                    FlowFill.generator_loss(method, source, target)[name].item() / getattr(method.config, name)
+                )
+        assert losses[1] < 0.8 * losses[0], name
+
+
+def test_the_generator_is_paid_for_fooling_the_critic(drawn: Path) -> None:
+    """fool falls as scores rise, in step with the hinge that lowers them: the two pull against each other."""
+    method = tiny("flowfill").eval()
+    source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+    results = {}
+    for shift in (0.0, 0.5):
+        own = method.critic
+        method._modules["critic"] = Shifted(own, shift)
+        torch.manual_seed(0)
+        fool = method.generator_loss(source, target)["fool"].item()
+        torch.manual_seed(0)
+        results[shift] = fool, method.critic_loss(source, target)["hinge"].item()
+        method._modules["critic"] = own
+    assert results[0.5][0] == pytest.approx(results[0.0][0] - 3 * 0.5, abs=1e-4), "higher scores, lower loss"
+
+
+class Shifted(torch.nn.Module):
+    """A critic whose every score is ``shift`` higher."""
+
+    def __init__(self, critic: torch.nn.Module, shift: float) -> None:
+        super().__init__()
+        self.critic, self.shift = critic, shift
+
+    def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        scores, read = self.critic(image)
+        return [score + self.shift for score in scores], read
