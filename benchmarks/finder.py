@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--finder", choices=("shipped", "mediapipe", "yunet"), default="shipped")
     parser.add_argument("--model", type=Path, help="the model file of mediapipe or yunet")
     parser.add_argument("--weights", type=Path, help="a folder with other finder.onnx and landmarks.onnx")
-    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--threshold", type=float, default=0.75)
     parser.add_argument("--faceless", type=Path)
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()

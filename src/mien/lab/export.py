@@ -18,7 +18,7 @@ from mien import __version__
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, TEMPLATE
 from mien.lab.checkpoint import Progress
 from mien.lab.faces import Faces
-from mien.lab.method import Method
+from mien.lab.method import Graph, Method
 from mien.lab.render import Render
 
 OPSET = 18
@@ -43,34 +43,41 @@ class EditGraph(nn.Module):
 def export(method: Method, progress: Progress, path: Path, half: bool = True) -> None:
     """Write ``method`` as an edit model, or as a reader where it has nothing to edit; ``half``: weights in fp16."""
     method = method.eval()
-    size = method.config.size
     about = {
         "mien": "edit" if method.condition else "reader",
         "name": progress.method,
         "version": __version__,
-        "size": size,
+        "size": method.config.size,
         "template": TEMPLATE,
         "licence": "Apache-2.0",
         "images_seen": progress.images,
         "data": progress.data,
         "config": progress.config,
     }
-    if method.condition:
-        graph = EditGraph(method)
-        faces = sample(size).only(*method.source_fields, *method.condition)
-        have = faces.present()
-        tensors = [have[f] for f in method.source_fields] + [have[f] for f in method.condition] + [torch.ones(2)]
-        about |= {
-            "source": method.source_fields,
-            "target": method.condition,
-            "expressions": EXPRESSIONS,
-            "blendshapes": BLENDSHAPES,
-        }
-        with torch.no_grad():
-            outputs = ["flow", "delta"] if len(graph(*tensors)) == 2 else ["image"]
-        write_graph(graph, tensors, [*graph.inputs, "intensity"], outputs, path, about, half)
-    else:
-        write_graph(method, [torch.zeros(2, 3, size, size)], ["image"], ["read"], path, about, half)
+    graph = method.graph() or (edit_graph(method) if method.condition else reader_graph(method))
+    write_graph(graph, path, about | graph.about, half)
+
+
+def edit_graph(method: Method) -> Graph:
+    """``method.edit`` as a graph: the fields it reads and an intensity -> flow and delta, or an image."""
+    module = EditGraph(method)
+    have = sample(method.config.size).present()
+    tensors = [have[f] for f in method.source_fields] + [have[f] for f in method.condition] + [torch.ones(2)]
+    with torch.no_grad():
+        outputs = ["flow", "delta"] if len(module(*tensors)) == 2 else ["image"]
+    about = {
+        "source": method.source_fields,
+        "target": method.condition,
+        "expressions": EXPRESSIONS,
+        "blendshapes": BLENDSHAPES,
+    }
+    return Graph(module, tensors, [*module.inputs, "intensity"], outputs, about=about)
+
+
+def reader_graph(method: Method) -> Graph:
+    """A reader's ``forward`` as a graph: image (B, 3, S, S) -> what it reads."""
+    size = method.config.size
+    return Graph(method, [torch.zeros(2, 3, size, size)], ["image"], ["read"])
 
 
 def export_render(path: Path) -> None:
@@ -81,29 +88,19 @@ def export_render(path: Path) -> None:
     dynamic |= {name: {2: "size", 3: "size"} for name in ("weight", "flow", "delta")}
     about = {"mien": "render", "name": "render", "version": __version__, "licence": "Apache-2.0"}
     names = ["photo", "to_crop", "to_photo", "weight", "flow", "delta"]
-    write_graph(Render(), tensors, names, ["edited"], path, about, half=False, dynamic=dynamic)
+    write_graph(Graph(Render(), tensors, names, ["edited"], dynamic), path, about, half=False)
 
 
-def write_graph(
-    graph: nn.Module,
-    tensors: list[Tensor],
-    inputs: list[str],
-    outputs: list[str],
-    path: Path,
-    about: dict[str, Any],
-    half: bool,
-    dynamic: dict[str, dict[int, str]] | None = None,
-) -> None:
+def write_graph(graph: Graph, path: Path, about: dict[str, Any], half: bool) -> None:
     """Trace ``graph``, write what it is into the file's metadata, check it and put it in place whole."""
     buffer = io.BytesIO()
-    dynamic = dynamic or {name: {0: "batch"} for name in [*inputs, *outputs]}
     torch.onnx.export(
-        graph,
-        tuple(tensors),
+        graph.module,
+        tuple(graph.tensors),
         buffer,  # type: ignore[arg-type]
-        input_names=inputs,
-        output_names=outputs,
-        dynamic_axes=dynamic,
+        input_names=graph.inputs,
+        output_names=graph.outputs,
+        dynamic_axes=graph.dynamic or {name: {0: "batch"} for name in [*graph.inputs, *graph.outputs]},
         opset_version=OPSET,
         dynamo=False,
     )

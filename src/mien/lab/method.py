@@ -6,7 +6,7 @@ A method is an ``nn.Module`` in one file. It never touches an optimiser, a devic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -88,6 +88,21 @@ class Edit:
     delta: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Graph:
+    """How a method is exported: ``module(*tensors)`` traced, inputs and outputs by name.
+
+    dynamic: the axes that are free, by input or output name; the first of all of them where empty. about: metadata.
+    """
+
+    module: nn.Module
+    tensors: list[Tensor]
+    inputs: list[str]
+    outputs: list[str]
+    dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+
 class Method(nn.Module):
     """A way to learn an edit of faces. Subclasses set ``Config``, ``reads``, ``condition``, ``average``, ``recipe``.
 
@@ -131,3 +146,7 @@ class Method(nn.Module):
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
         """Change ``source`` towards ``target``: intensity (B,) 0 returns the source itself, 1 the full target."""
         raise TypeError(f"{type(self).__name__} edits nothing")
+
+    def graph(self) -> Graph | None:
+        """What to export, where it is neither ``edit`` nor, for a reader of crops, ``forward``."""
+        return None

@@ -25,6 +25,10 @@ FINEST = 1920
 USUAL = 640
 """Photographs smaller than this are enlarged up to it, by at most a factor of two."""
 SMALLEST_VIEW = 96
+SMALLEST = 18.0
+"""Least size of a face in a view, in pixels; below it the finder was not taught."""
+POSSIBLE, CERTAIN = 0.2, 0.97
+"""Least chance of a face that the second network must give, at its first look and at its second, better placed."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +71,28 @@ class ShippedFinder:
     pixels up (longer side of the box around the landmarks) in photographs of up to 1920 pixels, from an eightieth of
     the long side in larger ones, up to the whole frame, and with any roll up to 45 degrees.
 
-    threshold: least probability, of both networks, of what counts as a face. folder: where else the two ``.onnx`` lie.
+    threshold: least score of a face, which is the overlap that the finder expects its box to have. folder: where else
+    the two ``.onnx`` lie.
     """
 
-    def __init__(self, threshold: float = 0.5, folder: Path | None = None) -> None:
+    def __init__(self, threshold: float = 0.75, folder: Path | None = None) -> None:
         self.threshold, self.folder = threshold, folder
 
     def find(self, rgb: np.ndarray) -> list[Face]:
         """See ``Finder.find``."""
         found = np.concatenate([self._search(view, scale) for view, scale in views(rgb)])
         found = found[keep_best(found[:, 1:5], found[:, 0])]
-        if not len(found):
-            return []
-        points = found[:, 5:].reshape(-1, 5, 2)
-        for _ in range(2):
-            landmarks, certain = self._landmarks(rgb, points)
-            points = np.stack([five_points(face) for face in landmarks])
-        scores = np.minimum(found[:, 0], certain)
-        faces = [face_of(face, score) for face, score in zip(landmarks, scores, strict=True) if score >= self.threshold]
+        scores, points = found[:, 0], found[:, 5:].reshape(-1, 5, 2)
+        for least in (POSSIBLE, CERTAIN):
+            if not len(points):
+                return []
+            landmarks, chance = self._landmarks(rgb, points)
+            kept = chance >= least
+            landmarks, scores = landmarks[kept], np.minimum(scores, chance)[kept]
+            points = np.array([five_points(face) for face in landmarks])
+        faces = [face_of(face, score) for face, score in zip(landmarks, scores, strict=True)]
         boxes = np.array([face.box for face in faces]).reshape(-1, 4)
-        faces = [faces[i] for i in keep_best(boxes, np.array([face.score for face in faces]))]
+        faces = [faces[i] for i in keep_best(boxes, scores)]
         return sorted(faces, key=lambda face: -face.size)
 
     def _search(self, view: Image.Image, scale: np.ndarray) -> np.ndarray:
@@ -95,7 +101,8 @@ class ShippedFinder:
         image = np.zeros((1, 3, -height % 32 + height, -width % 32 + width), np.float32)
         image[0, :, :height, :width] = np.asarray(view, np.float32).transpose(2, 0, 1) / 127.5 - 1
         (found,) = self._finder.run(None, {"image": image})
-        found = found[0][found[0, :, 0] >= self.threshold]
+        sizes = (found[0, :, 3:5] - found[0, :, 1:3]).max(1)
+        found = found[0][(found[0, :, 0] >= self.threshold) & (sizes >= SMALLEST)]
         found = found[keep_best(found[:, 1:5], found[:, 0])]
         found[:, 1:] *= np.tile(scale, 7).astype(np.float32)
         return found
@@ -136,7 +143,7 @@ def views(rgb: np.ndarray) -> list[tuple[Image.Image, np.ndarray]]:
     photo = Image.fromarray(np.ascontiguousarray(rgb))
     longest = max(photo.size)
     side = min(FINEST, max(longest, min(2 * longest, USUAL)))
-    found = []
+    found: list[tuple[Image.Image, np.ndarray]] = []
     view = photo
     while not found or side >= SMALLEST_VIEW:
         size = tuple(max(1, round(length * side / longest)) for length in photo.size)
@@ -146,8 +153,11 @@ def views(rgb: np.ndarray) -> list[tuple[Image.Image, np.ndarray]]:
     return found
 
 
-def keep_best(boxes: np.ndarray, scores: np.ndarray, overlap: float = 0.4) -> list[int]:
-    """Indices, best first, of the boxes (N, 4) that no better kept one overlaps by more than ``overlap`` (IoU)."""
+def keep_best(boxes: np.ndarray, scores: np.ndarray, overlap: float = 0.5) -> list[int]:
+    """Indices, best first, of the boxes (N, 4) that share no more than ``overlap`` with any better kept one.
+
+    Shares are of the smaller box: no face lies within a face, but an eye may look like a small one.
+    """
     kept: list[int] = []
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     left = np.argsort(-scores, kind="stable")
@@ -156,7 +166,7 @@ def keep_best(boxes: np.ndarray, scores: np.ndarray, overlap: float = 0.4) -> li
         kept.append(best)
         inner = np.minimum(boxes[left, 2:], boxes[best, 2:]) - np.maximum(boxes[left, :2], boxes[best, :2])
         shared = inner.clip(min=0).prod(1)
-        left = left[shared <= overlap * (area[left] + area[best] - shared)]
+        left = left[shared <= overlap * np.minimum(area[left], area[best])]
     return kept
 
 

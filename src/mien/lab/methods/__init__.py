@@ -6,6 +6,8 @@ from mien.lab.method import Method
 from mien.lab.methods.flowfill import FlowFill
 from mien.lab.methods.stargan import StarGAN
 from mien.lab.readers.emotion import Emotion
+from mien.lab.readers.finder import Finder
+from mien.lab.readers.landmarks import Landmarks
 from mien.lab.readers.muscles import Muscles
 
 METHODS: dict[str, type[Method]] = {
@@ -14,6 +16,8 @@ METHODS: dict[str, type[Method]] = {
 }
 
 READERS: dict[str, type[Method]] = {
+    "finder": Finder,
+    "landmarks": Landmarks,
     "muscles": Muscles,
     "emotion": Emotion,
 }

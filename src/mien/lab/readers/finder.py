@@ -7,6 +7,7 @@ learns the overlap that the box really has (varifocal loss, Zhang et al. 2021), 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,12 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mien import __version__
-from mien.lab.checkpoint import Progress
-from mien.lab.export import write_graph
 from mien.lab.faces import Faces
-from mien.lab.method import Method, Optimizer, Recipe, Terms, Turn
-from mien.lab.readers.scenes import compose
+from mien.lab.method import Graph, Method, Optimizer, Recipe, Terms, Turn
+from mien.lab.readers.scenes import Pictures, compose, load_pictures
 from mien.lab.readers.trunk import Residual
 
 STRIDES = (8, 16, 32)
@@ -50,12 +48,17 @@ class Finder(Method):
     reads: ClassVar[frozenset[str]] = frozenset({"image", "landmarks"})
     condition: ClassVar[tuple[str, ...]] = ()
     average: ClassVar[tuple[str, ...]] = ("net",)
-    recipe: ClassVar[Recipe] = Recipe(steps=6000, batch=16, decay=0.4, ema=0.998, save_every=500)
+    recipe: ClassVar[Recipe] = Recipe(steps=5500, batch=16, decay=0.4, ema=0.998, save_every=500)
     config: FinderConfig
 
     def __init__(self, config: FinderConfig) -> None:
         super().__init__(config)
         self.net = FinderNet(config.width)
+
+    @classmethod
+    def tables(cls, paths: Sequence[Path], size: int, limit: int | None = None) -> tuple[Pictures, Pictures]:
+        """Pictures to learn from and pictures to watch; ``size`` is that of the scenes, not of the pictures."""
+        return load_pictures(paths, "train", limit), load_pictures(paths, "val", limit)
 
     def optimizer(self, network: str) -> Optimizer:
         return Optimizer(lr=self.config.lr, betas=(0.9, 0.99))
@@ -63,13 +66,22 @@ class Finder(Method):
     def turns(self, step: int) -> list[Turn]:
         return [Turn("finder", ("net",), self.loss)]
 
+    def graph(self) -> Graph:
+        """ONNX: "image" (B, 3, H, W) in [-1, 1] -> "faces" (B, N, 15), scores as probabilities.
+
+        B, H and W are free, H and W multiples of 32.
+        """
+        dynamic = {"image": {0: "batch", 2: "height", 3: "width"}, "faces": {0: "batch", 1: "cells"}}
+        tensors = [torch.zeros(1, 3, 64, 96)]
+        return Graph(_Probable(self.net).eval(), tensors, ["image"], ["faces"], dynamic, {"smallest": SMALLEST})
+
     def loss(self, source: Faces, target: Faces) -> Terms:
         """As many scenes as there are sources, from the pictures of both."""
         pictures = Faces(
-            image=torch.cat([source.image, target.image]),  # type: ignore[list-item]
-            landmarks=torch.cat([source.landmarks, target.landmarks]),  # type: ignore[list-item]
+            image=torch.cat([source.image, target.image]),
+            landmarks=torch.cat([source.landmarks, target.landmarks]),
         )
-        with torch.autocast(pictures.image.device.type, enabled=False):  # type: ignore[union-attr]
+        with torch.autocast(pictures.image.device.type, enabled=False):
             scenes = compose(pictures, len(source), self.config.size)
         found = self.net(scenes.image.to(memory_format=torch.channels_last))
         with torch.autocast(found.device.type, enabled=False):
@@ -117,6 +129,7 @@ class Head(nn.Module):
             nn.ReLU(),
         )
         self.out = nn.Conv2d(channels, OUTPUTS, 1)
+        assert self.out.bias is not None
         with torch.no_grad():
             self.out.weight.mul_(0.1)
             self.out.bias.zero_()
@@ -223,27 +236,6 @@ def overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).prod(-1)
     iou = inner / union.clamp(min=1e-6)
     return iou, iou - (hull - union) / hull.clamp(min=1e-6)
-
-
-def export_finder(method: Finder, progress: Progress, path: Path) -> None:
-    """Write ``method`` as ONNX: "image" (B, 3, H, W) in [-1, 1] -> "faces" (B, N, 15), scores as probabilities.
-
-    B, H and W are free, H and W multiples of 32.
-    """
-    about = {
-        "mien": "finder",
-        "name": "finder",
-        "version": __version__,
-        "size": method.config.size,
-        "licence": "Apache-2.0",
-        "smallest": SMALLEST,
-        "images_seen": progress.images,
-        "data": progress.data,
-        "config": progress.config,
-    }
-    dynamic = {"image": {0: "batch", 2: "height", 3: "width"}, "faces": {0: "batch", 1: "cells"}}
-    graph = _Probable(method.net).eval()
-    write_graph(graph, [torch.zeros(1, 3, 64, 96)], ["image"], ["faces"], path, about, half=True, dynamic=dynamic)
 
 
 class _Probable(nn.Module):

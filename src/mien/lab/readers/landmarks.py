@@ -7,6 +7,7 @@ five points, whose errors training imitates; reading twice, the second time from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,14 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mien import __version__
 from mien.expressions import TEMPLATE
-from mien.lab.checkpoint import Progress
-from mien.lab.export import write_graph
 from mien.lab.faces import Faces
-from mien.lab.method import Method, Optimizer, Recipe, Terms, Turn
+from mien.lab.method import Graph, Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.readers.finder import five_points
-from mien.lab.readers.scenes import degraded, faceless_pictures
+from mien.lab.readers.scenes import Pictures, degraded, faceless_pictures, load_pictures
 from mien.lab.readers.trunk import trunk
 
 MARGIN = 0.72
@@ -50,7 +48,7 @@ class Landmarks(Method):
     reads: ClassVar[frozenset[str]] = frozenset({"image", "landmarks"})
     condition: ClassVar[tuple[str, ...]] = ()
     average: ClassVar[tuple[str, ...]] = ("net",)
-    recipe: ClassVar[Recipe] = Recipe(steps=5000, batch=32, decay=0.5, ema=0.998, save_every=500)
+    recipe: ClassVar[Recipe] = Recipe(steps=2400, batch=32, decay=0.5, ema=0.998, save_every=500)
     config: LandmarksConfig
 
     def __init__(self, config: LandmarksConfig) -> None:
@@ -59,9 +57,14 @@ class Landmarks(Method):
 
     def prepare(self, faces: Faces) -> None:
         """The average face, from which the network's answer departs."""
-        points = faces.landmarks[:4096, :, 0]  # type: ignore[index]
+        points = faces.landmarks[:4096, :, 0]
         points = points[~points.isnan().flatten(1).any(1)]
         self.net.mean.copy_(_moved(_similarity(five_points(points)), points).mean(0))
+
+    @classmethod
+    def tables(cls, paths: Sequence[Path], size: int, limit: int | None = None) -> tuple[Pictures, Pictures]:
+        """Pictures to learn from and pictures to watch; ``size`` is that of the crops, not of the pictures."""
+        return load_pictures(paths, "train", limit), load_pictures(paths, "val", limit)
 
     def optimizer(self, network: str) -> Optimizer:
         return Optimizer(lr=self.config.lr, betas=(0.9, 0.99))
@@ -69,12 +72,23 @@ class Landmarks(Method):
     def turns(self, step: int) -> list[Turn]:
         return [Turn("landmarks", ("net",), self.loss)]
 
+    def graph(self) -> Graph:
+        """ONNX: "image" (B, 3, S, S) in [-1, 1] -> "landmarks" (B, 68, 2), "face" (B,) in [0, 1].
+
+        The metadata's "template" says where in the crop the five points belong.
+        """
+        size = self.config.size
+        about = {"template": LANDMARK_TEMPLATE}
+        return Graph(
+            _Probable(self.net).eval(), [torch.zeros(2, 3, size, size)], ["image"], ["landmarks", "face"], about=about
+        )
+
     def loss(self, source: Faces, target: Faces) -> Terms:
         pictures = Faces(
-            image=torch.cat([source.image, target.image]),  # type: ignore[list-item]
-            landmarks=torch.cat([source.landmarks, target.landmarks]),  # type: ignore[list-item]
+            image=torch.cat([source.image, target.image]),
+            landmarks=torch.cat([source.landmarks, target.landmarks]),
         )
-        with torch.autocast(pictures.image.device.type, enabled=False):  # type: ignore[union-attr]
+        with torch.autocast(pictures.image.device.type, enabled=False):
             crops = crop_faces(pictures, self.config.size, self.config.faceless)
         points, chance = self.net(crops.image.to(memory_format=torch.channels_last))
         aligned = crops.face == 1
@@ -127,14 +141,13 @@ def crop_faces(pictures: Faces, size: int, faceless: float) -> Crops:
     pictures: image (B, 3, 128, 128), landmarks (B, 68, F, 2) with NaN where there are fewer than F faces.
     """
     image, points = pictures.image, pictures.landmarks
-    assert image is not None
-    assert points is not None
     count, device = len(image), image.device
     first = (torch.rand(count, points.shape[2], device=device) * ~points[:, 0, :, 0].isnan()).argmax(1)
     face = points.gather(2, first.view(-1, 1, 1, 1).expand(-1, 68, 1, 2))[:, :, 0]
     blank = torch.rand(count, device=device) < faceless
     broken = blank & (torch.rand(count, device=device) < 0.5)
-    image = torch.where(broken.view(-1, 1, 1, 1), faceless_pictures(image), image)
+    which = broken.nonzero()[:, 0]
+    image = image.float().index_copy(0, which, faceless_pictures(image[which].float()))
     matrix = _jittered(_similarity(five_points(face)))
     elsewhere = blank & ~(broken & (torch.rand(count, device=device) < 0.3))
     matrix = torch.where(elsewhere[:, None, None], _anywhere(count, device), matrix)
@@ -147,7 +160,7 @@ def crop_faces(pictures: Faces, size: int, faceless: float) -> Crops:
     where = (_moved(inverse[:, :2], grid) * 2 - 1).view(count, size, size, 2)
     # Beyond the picture: black for half of the batches, the repeated edge (what the photo wing does) for the others.
     padding = "border" if torch.rand(()) < 0.6 else "zeros"
-    crops = F.grid_sample(image.float(), where, padding_mode=padding, align_corners=False)
+    crops = F.grid_sample(image, where, padding_mode=padding, align_corners=False)
     return Crops(degraded(crops), shown, torch.where(broken, 0.0, _label(matrix, points, blank)))
 
 
@@ -199,27 +212,6 @@ def _label(matrix: Tensor, points: Tensor, blank: Tensor) -> Tensor:
     template = torch.tensor(LANDMARK_TEMPLATE, device=points.device)
     away = (five - template).norm(dim=-1).mean(-1).nan_to_num(9).amin(1)
     return torch.where(blank, torch.where(away > 0.25, 0.0, -1.0), 1.0)
-
-
-def export_landmarks(method: Landmarks, progress: Progress, path: Path) -> None:
-    """Write ``method`` as ONNX: "image" (B, 3, S, S) in [-1, 1] -> "landmarks" (B, 68, 2), "face" (B,) in [0, 1].
-
-    The metadata's "template" says where in the crop the five points belong.
-    """
-    size = method.config.size
-    about = {
-        "mien": "landmarks",
-        "name": "landmarks",
-        "version": __version__,
-        "size": size,
-        "licence": "Apache-2.0",
-        "template": LANDMARK_TEMPLATE,
-        "images_seen": progress.images,
-        "data": progress.data,
-        "config": progress.config,
-    }
-    graph = _Probable(method.net).eval()
-    write_graph(graph, [torch.zeros(2, 3, size, size)], ["image"], ["landmarks", "face"], path, about, half=True)
 
 
 class _Probable(nn.Module):

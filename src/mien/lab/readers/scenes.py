@@ -55,7 +55,7 @@ class Pictures:
     def take(self, index: Tensor, device: torch.device | str = "cpu") -> Faces:
         """The pictures at ``index``, as floats in [-1, 1], on ``device``."""
         faces = self.faces[index].to(device)
-        return faces.having(image=faces.image.float() / 127.5 - 1)  # type: ignore[union-attr]
+        return faces.having(image=faces.image.float() / 127.5 - 1)
 
     def weights(self, balance: float) -> Tensor:
         """(N,) ones: pictures are drawn as they come."""
@@ -69,7 +69,9 @@ def load_pictures(paths: Sequence[Path], split: str, limit: int | None = None) -
     """
     if split not in SPLITS:
         raise MienError(f"{split!r} is no split: choose one of {', '.join(SPLITS)}")
-    images, landmarks, names = [], [], []
+    images: list[np.ndarray] = []
+    landmarks: list[np.ndarray] = []
+    names: list[str] = []
     for path in paths:
         try:
             table = pq.read_table(path, columns=["name", "split", "image", "landmarks"])
@@ -119,7 +121,6 @@ def compose(pictures: Faces, count: int, side: int) -> Scenes:
 
     Draws from torch's global generator alone, so that a seed repeats the scenes.
     """
-    assert pictures.image is not None
     some = torch.randint(0, len(pictures), (TEXTURES // 2,), device=pictures.image.device)
     mixed = faceless_pictures(pictures.image[some].float())
     stack = torch.cat([pictures.image.float(), textures(TEXTURES - len(some), pictures.image.device), mixed])
@@ -149,7 +150,7 @@ class _Cells:
 
 
 def _cells(pictures: Faces, count: int, side: int) -> _Cells:
-    points = pictures.landmarks * SIDE  # type: ignore[operator]
+    points = pictures.landmarks * SIDE
     device, k = points.device, GRID**2
     grid = torch.tensor([1, 2, 2, 3], device=device)[torch.randint(0, 4, (count,), device=device)]
     edges = _edges(grid, side)
@@ -231,8 +232,8 @@ def _render(stack: Tensor, cells: _Cells, side: int) -> Tensor:
     shown, filler = (number + sharp * len(stack) for number in (cells.picture, cells.filler))
     inverse = torch.linalg.inv(cells.turn)
     offset = cells.pivot - (inverse @ cells.centre[..., None])[..., 0]
-    rows = [inverse.flatten(2), offset, shown[..., None], filler[..., None]]
-    rows = torch.cat([row.float() for row in rows], -1).transpose(1, 2)  # (B, 8, K)
+    pages = torch.stack([shown, filler], -1).to(offset)
+    rows = torch.cat([inverse.flatten(2), offset, pages], -1).transpose(1, 2)  # (B, 8, K)
     a, b, c, d, e, f, shown, filler = rows.gather(2, owner[:, None].expand(-1, 8, -1)).unbind(1)
     x, y = line.repeat(side), line.repeat_interleave(side)
     u, v = a * x + b * y + e, c * x + d * y + f
@@ -251,7 +252,7 @@ def _labels(pictures: Faces, cells: _Cells, side: int) -> tuple[Tensor, Tensor]:
     k = cells.picture.shape[1]
     own = cells.picture.clamp(max=len(pictures) - 1)
     there = (cells.picture < len(pictures)) & (torch.arange(k, device=own.device) < cells.grid[:, None] ** 2)
-    points = (pictures.landmarks[own] * SIDE).transpose(2, 3)  # type: ignore[index]
+    points = (pictures.landmarks[own] * SIDE).transpose(2, 3)
     moved = torch.einsum("bkij,bkfpj->bkfpi", cells.turn, points - cells.pivot[:, :, None, None])
     moved = moved + cells.centre[:, :, None, None]
     number = torch.arange(k, device=own.device)
@@ -264,7 +265,7 @@ def _labels(pictures: Faces, cells: _Cells, side: int) -> tuple[Tensor, Tensor]:
 
 
 def textures(count: int, device: torch.device | str = "cpu") -> Tensor:
-    """(count, 3, 128, 128) pictures in [-1, 1] of clouds, stripes and noise, each in its own mixture."""
+    """(count, 3, 128, 128) pictures in [-1, 1] of clouds, stripes, noise and shapes, each in its own mixture."""
     out = torch.zeros(count, 3, SIDE, SIDE, device=device)
     for cells in (2, 4, 8, 16, 32, 64, 128):
         cloud = torch.randn(count, 3, cells, cells, device=device)
@@ -279,11 +280,32 @@ def textures(count: int, device: torch.device | str = "cpu") -> Tensor:
     out = out + stripes * (torch.rand(count, 1, 1, 1, device=device) < 0.4)
     strength = torch.rand(count, 1, 1, 1, device=device)
     level = 0.5 * torch.randn(count, 1, 1, 1, device=device) + 0.2 * torch.randn(count, 3, 1, 1, device=device)
-    return (strength * out + level).clamp(-1, 1)
+    out = strength * out + level
+    return torch.where(torch.rand(count, 1, 1, 1, device=device) < 0.6, _with_shapes(out), out).clamp(-1, 1)
+
+
+def _with_shapes(image: Tensor, shapes: int = 14) -> Tensor:
+    """Discs, rings and bars of any size strewn over (P, 3, S, S): wheels, coins, knots and letters in the abstract."""
+    count, device = len(image), image.device
+    line = torch.linspace(0, 1, image.shape[-1], device=device)
+
+    def draw(low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(count, 1, 1, device=device)
+
+    for _ in range(shapes):
+        x, y, angle = line - draw(), line[:, None] - draw(), draw(0, torch.pi)
+        u, v = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+        size = 0.02 * 15 ** draw()
+        u, v = u / size, v / (size * draw(0.3, 1.0))
+        away = torch.where(draw() < 0.6, (u**2 + v**2).sqrt(), torch.maximum(u.abs(), v.abs()))
+        hollow = draw(0.5, 0.9) * (draw() < 0.4)
+        colour = 0.7 * torch.randn(count, 1, 1, 1, device=device) + 0.3 * torch.randn(count, 3, 1, 1, device=device)
+        image = torch.where(((away < 1) & (away >= hollow))[:, None], colour, image)
+    return image
 
 
 def faceless_pictures(image: Tensor) -> Tensor:
-    """(P, 3, 128, 128) -> as many without a whole face: four in five a jigsaw of the picture's blocks, else a texture.
+    """(P, 3, 128, 128) -> as many without a whole face: seven in ten a jigsaw of the picture's blocks, else a texture.
 
     A jigsaw has eyes, mouths and skin, but never in the order that makes a face.
     """
@@ -292,8 +314,7 @@ def faceless_pictures(image: Tensor) -> Tensor:
     order = torch.rand(count, blocks, device=image.device).argsort(1)
     cells = cells[torch.arange(count, device=image.device)[:, None], order]
     mixed = cells.view(count, 4, 4, 3, SIDE // 4, SIDE // 4).permute(0, 3, 1, 4, 2, 5).reshape(image.shape)
-    texture = torch.rand(count, 1, 1, 1, device=image.device) < 0.2
-    return torch.where(texture, textures(count, image.device), mixed)
+    return _now_and_then(mixed, 0.3, lambda some: textures(len(some), some.device).to(some.dtype))
 
 
 def degraded(image: Tensor) -> Tensor:
