@@ -6,18 +6,16 @@ from the largest to the smallest.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
-from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
+from mien.model import Model, picture, shipped
 from mien.photo.align import crop, five_points, inverse, move, similarity
 
 FINEST = 1920
@@ -76,7 +74,10 @@ class ShippedFinder:
     """
 
     def __init__(self, threshold: float = 0.75, folder: Path | None = None) -> None:
-        self.threshold, self.folder = threshold, folder
+        self.threshold = threshold
+        self._finder, self._reader = (
+            Model(folder / f"{name}.onnx") if folder else shipped(name) for name in ("finder", "landmarks")
+        )
 
     def find(self, rgb: np.ndarray) -> list[Face]:
         """See ``Finder.find``."""
@@ -100,7 +101,7 @@ class ShippedFinder:
         width, height = view.size
         image = np.zeros((1, 3, -height % 32 + height, -width % 32 + width), np.float32)
         image[0, :, :height, :width] = np.asarray(view, np.float32).transpose(2, 0, 1) / 127.5 - 1
-        (found,) = self._finder.run(None, {"image": image})
+        found = self._finder.run({"image": image})["faces"]
         sizes = (found[0, :, 3:5] - found[0, :, 1:3]).max(1)
         found = found[0][(found[0, :, 0] >= self.threshold) & (sizes >= SMALLEST)]
         found = found[keep_best(found[:, 1:5], found[:, 0])]
@@ -109,33 +110,13 @@ class ShippedFinder:
 
     def _landmarks(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks (N, 68, 2) in photo pixels and the chance that each is a face (N,), read at points (N, 5, 2)."""
-        network, about = self._reader
-        size, template = int(about["size"]), np.array(json.loads(about["template"]))
+        size, template = self._reader.size, np.array(self._reader.about["template"])
         matrices = [similarity(five, template) for five in points]
         crops = np.stack([crop(rgb, matrix, size) for matrix in matrices])
-        image = crops.astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1
-        places, certain = network.run(None, {"image": image})
-        return np.stack([move(inverse(m), p) for m, p in zip(matrices, places, strict=True)]), certain
-
-    @cached_property
-    def _finder(self) -> Any:
-        return self._load("finder.onnx")[0]
-
-    @cached_property
-    def _reader(self) -> tuple[Any, dict[str, str]]:
-        return self._load("landmarks.onnx")
-
-    def _load(self, name: str) -> tuple[Any, dict[str, str]]:
-        import onnxruntime
-
-        file = self.folder / name if self.folder else resources.files("mien") / "weights" / name
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
-        except OSError as error:
-            raise MienError(f"{file}: the finder's weights are not there; install mien again") from error
-        return session, session.get_modelmeta().custom_metadata_map
+        image = picture(crops)
+        read = self._reader.run({"image": image})
+        places = [move(inverse(m), p) for m, p in zip(matrices, read["landmarks"], strict=True)]
+        return np.stack(places), read["face"]
 
 
 def views(rgb: np.ndarray) -> list[tuple[Image.Image, np.ndarray]]:
