@@ -63,17 +63,17 @@ def by_muscles(muscles: dict[str, float], relax: bool = False) -> Target:
 def _expression(name: str, start: np.ndarray) -> np.ndarray:
     """The prototype, plus what of ``start`` is this person's own rather than an expression.
 
-    A heavy brow or a narrow eye is a trait: it shows in neutral and in happy photographs of the same person alike, so
-    that share of its distance from the average neutral face is kept.
+    A heavy brow or a narrow eye is a trait, not an expression: how far brows and eyes lie from the average neutral face
+    is kept, within the range in which nine in ten neutral faces lie. A mouth has no such range: it is set.
     """
     stored = prototypes()
-    own = (start - stored["neutral"]) * stored["trait"]
+    own = np.clip(start - stored["neutral"], stored["own_low"], stored["own_high"])
     return np.clip(stored[name] + own, 0, 1)
 
 
 @lru_cache(maxsize=1)
 def prototypes() -> dict[str, np.ndarray]:
-    """(52,) blendshapes of each expression at full strength, and under ``trait`` how much of a person's own stays."""
+    """(52,) blendshapes of each expression at full strength, and the range of a person's own (own_low, own_high)."""
     text = (resources.files("mien") / "weights" / "prototypes.json").read_text()
     return {
         name: np.array([muscles.get(muscle, 0.0) for muscle in BLENDSHAPES], np.float32)

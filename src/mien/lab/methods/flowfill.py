@@ -49,7 +49,7 @@ class FlowFill(Method):
     source_fields: ClassVar[tuple[str, ...]] = ("image", "blendshapes", "landmarks")
     condition: ClassVar[tuple[str, ...]] = ("blendshapes",)
     average: ClassVar[tuple[str, ...]] = ("generator",)
-    recipe: ClassVar[Recipe] = Recipe(batch=20, steps=15_000, balance=(0.3, 0.6))
+    recipe: ClassVar[Recipe] = Recipe(batch=20, steps=5_200, balance=(0.3, 0.6), decay=0.4)
     config: FlowFillConfig
 
     def __init__(self, config: FlowFillConfig) -> None:

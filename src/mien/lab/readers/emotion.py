@@ -32,7 +32,7 @@ class Emotion(Method):
     reads: ClassVar[frozenset[str]] = frozenset({"image", "emotion"})
     condition: ClassVar[tuple[str, ...]] = ()
     average: ClassVar[tuple[str, ...]] = ("network",)
-    recipe: ClassVar[Recipe] = Recipe(batch=64, steps=5000, balance=(0.4, 0.4), ema=0.999, decay=0.5)
+    recipe: ClassVar[Recipe] = Recipe(batch=64, steps=3000, balance=(0.4, 0.4), ema=0.999, decay=0.5)
     config: EmotionConfig
 
     def __init__(self, config: EmotionConfig) -> None:

@@ -34,7 +34,7 @@ class Muscles(Method):
     reads: ClassVar[frozenset[str]] = frozenset({"image", "blendshapes"})
     condition: ClassVar[tuple[str, ...]] = ()
     average: ClassVar[tuple[str, ...]] = ("network",)
-    recipe: ClassVar[Recipe] = Recipe(batch=32, steps=4000, balance=(0.0, 0.7), ema=0.999, decay=0.5)
+    recipe: ClassVar[Recipe] = Recipe(batch=32, steps=2000, balance=(0.0, 0.7), ema=0.999, decay=0.5)
     config: MusclesConfig
 
     def __init__(self, config: MusclesConfig) -> None:
