@@ -25,11 +25,13 @@ class Run:
     Attributes:
         data: One or more Parquet manifests.
         out: The folder of the run, runs/NAME by default; the same command goes on with what is there.
+        begin: Begin with the networks of this run of the same method, in a new run.
         limit: Use only so many faces of each manifest, to try things out.
     """
 
     data: list[Path] = field(default_factory=list)
     out: Path | None = None
+    begin: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     limit: int | None = None
 
 
@@ -50,11 +52,22 @@ def train(name: str, config: Any, recipe: Recipe, run: Run, console: Console) ->
     table, watch = kind.tables(run.data, config.size, run.limit)
     console.print(f"{name}: {len(table)} faces to learn from, {len(watch)} to watch, into {out}")
     torch.manual_seed(recipe.seed)
-    trainer = Trainer(name, kind(config), table, out, recipe)
+    trainer = Trainer(name, started(kind(config), run.begin), table, out, recipe)
     if trainer.progress.step:
         console.print(f"going on from step {trainer.progress.step}")
     done = trainer.run(watch, console)
     console.print(f"{done.step} steps, {done.images} images, {done.seconds / 60:.1f} minutes -> {out}")
+
+
+def started(method: Method, begin: Path | None) -> Method:
+    """``method`` with the networks of the run at ``begin``; MienError where that is another method or another size."""
+    if begin is not None:
+        other, progress = restore(begin)
+        try:
+            method.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise MienError(f"{begin}: a {progress.method} whose networks have other shapes; give its settings") from error
+    return method
 
 
 def restore(path: Path) -> tuple[Method, checkpoint.Progress]:

@@ -34,6 +34,7 @@ class FlowFillConfig:
     size: int = 128
     width: int = 48
     expression: float = 8.0
+    change: float = 6.0
     mask: float = 0.05
     smooth: float = 0.1
     residual: float = 5.0
@@ -93,6 +94,7 @@ class FlowFill(Method):
         return {
             "fool": -total([scale.mean() for scale in score]),
             "expression": self.config.expression * F.l1_loss(read[:, MOVABLE], goal[:, MOVABLE]),
+            "change": self.config.change * delta.abs().mean(),
             "mask": self.config.mask * mask.mean(),
             "smooth": self.config.smooth * (total_variation(mask) + total_variation(100 * residual)),
             "residual": self.config.residual * residual.abs().mean(),
