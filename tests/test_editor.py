@@ -140,7 +140,7 @@ def test_the_edit_is_made_at_the_photographs_own_resolution(editor: Editor, phot
     ("call", "message"),
     [
         (dict(to="happyness"), "choose one of"),
-        (dict(to="happiness", intensity=1.2), "between 0 and 1"),
+        (dict(to="happiness", intensity=1.6), "between 0 and 1.5"),
         (dict(to="happiness", face="7"), "1"),
         (dict(to={"jawOpn": 0.5}), "jawOpen"),
         (dict(), "say what to change to"),

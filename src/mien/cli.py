@@ -68,7 +68,7 @@ def edit(
     Args:
         photos: Files, folders or patterns.
         to: The expression to change to.
-        intensity: 0 leaves the photograph as it is, 1 is the full expression.
+        intensity: 0 leaves the photograph as it is, 1 is the full expression, up to 1.5 exaggerates it.
         muscle: A single muscle and its score, as NAME=0.8; may be given several times in place of --to.
         like: A photograph whose largest face wears the wanted expression, in place of --to.
         neutral: With --muscle: begin from the person's neutral face.
@@ -157,7 +157,7 @@ def sheet(
     Args:
         photo: The photograph.
         to: The expressions.
-        intensities: From 0 to 1.
+        intensities: From 0 to 1.5.
         face: largest, a number as `mien faces` counts, or a point "x,y" inside the face.
         out: The picture to write; beside the photograph, named -sheet, by default.
         model: A model that `mien models` lists, or the path of an .onnx file.

@@ -20,6 +20,9 @@ from mien.photo.read import Photo, read
 from mien.photo.write import write
 from mien.target import Target
 
+STRONGEST = 1.5
+"""The largest intensity: half as much again as the full target."""
+
 Picture = Photo | Path | str | np.ndarray | Image.Image
 Request = str | Mapping[str, float] | Target
 
@@ -103,7 +106,7 @@ class Editor:
 
         to: an expression's name, or muscles by name with their scores, e.g. ``{"mouthSmileLeft": 0.8}``.
         like: in place of ``to``, a photograph whose largest face wears the wanted expression.
-        intensity: 0 gives the photograph bit for bit, 1 the full target. face: all, largest, a number from 1, or "x,y".
+        intensity: 0 gives the photograph bit for bit, 1 the full target, up to 1.5 exaggerates it. face: all, largest, a number from 1, or "x,y".
         neutral: with muscles, begin from the person's neutral face. seen: what ``see`` gave for this photograph.
         Raises MienError where no face is found or a wish cannot be met.
         """
@@ -122,8 +125,8 @@ class Editor:
     ) -> list[Edited]:
         """The same edit at several intensities, through the model as one batch."""
         for value in intensities:
-            if not 0 <= value <= 1:
-                raise MienError(f"intensity {value}: give a number between 0 and 1")
+            if not 0 <= value <= STRONGEST:
+                raise MienError(f"intensity {value}: give a number between 0 and {STRONGEST}")
         source = as_photo(photo)
         target = self._target(to, like, neutral)
         seen = self.see(source) if seen is None else seen

@@ -134,3 +134,22 @@ def test_a_new_method_is_one_class_and_one_entry(drawn: Path, tmp_path: Path, mo
     with torch.no_grad():
         shown = method.edit(batch, batch, torch.tensor([0, 0.5, 1])).image
     np.testing.assert_allclose(said["image"], shown, atol=1e-3)
+
+
+def test_a_run_may_begin_from_another(drawn: Path, tmp_path: Path) -> None:
+    main("train", words("flowfill", drawn, tmp_path / "one", "--width", "8", "--steps", "2"))
+    first, _ = commands.restore(tmp_path / "one")
+    main(
+        "train",
+        words("flowfill", drawn, tmp_path / "two", "--width", "8", "--from", str(tmp_path / "one"), "--steps", "0"),
+    )
+    second, progress = commands.restore(tmp_path / "two")
+    assert progress.step == 0
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
+
+
+def test_a_beginning_of_another_shape_is_refused(drawn: Path, tmp_path: Path) -> None:
+    main("train", words("flowfill", drawn, tmp_path / "one", "--width", "8", "--steps", "1"))
+    with pytest.raises(MienError, match="other shapes"):
+        main("train", words("flowfill", drawn, tmp_path / "two", "--width", "16", "--from", str(tmp_path / "one")))

@@ -66,7 +66,9 @@ def started(method: Method, begin: Path | None) -> Method:
         try:
             method.load_state_dict(other.state_dict())
         except RuntimeError as error:
-            raise MienError(f"{begin}: a {progress.method} whose networks have other shapes; give its settings") from error
+            raise MienError(
+                f"{begin}: a {progress.method} whose networks have other shapes; give its settings"
+            ) from error
     return method
 
 

@@ -34,9 +34,9 @@ class FlowFillConfig:
     size: int = 128
     width: int = 48
     expression: float = 8.0
-    change: float = 6.0
+    change: float = 3.0
     mask: float = 0.05
-    smooth: float = 0.1
+    smooth: float = 0.3
     residual: float = 5.0
     partial: float = 0.25
     """Share of the training edits that stop short of the full target."""
@@ -96,7 +96,7 @@ class FlowFill(Method):
             "expression": self.config.expression * F.l1_loss(read[:, MOVABLE], goal[:, MOVABLE]),
             "change": self.config.change * delta.abs().mean(),
             "mask": self.config.mask * mask.mean(),
-            "smooth": self.config.smooth * (total_variation(mask) + total_variation(100 * residual)),
+            "smooth": self.config.smooth * total([total_variation(x) for x in (mask, 100 * residual, 10 * delta)]),
             "residual": self.config.residual * residual.abs().mean(),
         }
 
