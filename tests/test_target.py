@@ -40,6 +40,13 @@ def test_edits_do_not_stack_on_the_expression_that_is_there() -> None:
     assert at(by_name("neutral").goal(smiling), "mouthSmileLeft") < 0.05
 
 
+def test_a_broad_smile_asked_to_be_happy_stays_as_broad() -> None:
+    beaming = prototypes()["neutral"].copy()
+    for muscle in ("mouthSmileLeft", "mouthSmileRight"):
+        beaming[BLENDSHAPES.index(muscle)] = 0.97
+    assert at(by_name("happiness").goal(beaming), "mouthSmileLeft") == pytest.approx(0.97)
+
+
 def test_a_heavy_brow_is_kept_as_the_persons_own_and_a_knitted_one_is_not() -> None:
     heavy, knitted = prototypes()["neutral"].copy(), prototypes()["neutral"].copy()
     heavy[BLENDSHAPES.index("browDownLeft")] = 0.4

@@ -64,11 +64,13 @@ def _expression(name: str, start: np.ndarray) -> np.ndarray:
     """The prototype, plus what of ``start`` is this person's own rather than an expression.
 
     A heavy brow or a narrow eye is a trait, not an expression: how far brows and eyes lie from the average neutral face
-    is kept, within the range in which nine in ten neutral faces lie. A mouth has no such range: it is set.
+    is kept, within the range in which nine in ten neutral faces lie. A mouth has no such range: it is set. What the
+    expression raises is never lowered: a broad smile asked to be happy stays as broad.
     """
     stored = prototypes()
     own = np.clip(start - stored["neutral"], stored["own_low"], stored["own_high"])
-    return np.clip(stored[name] + own, 0, 1)
+    rises = stored[name] > stored["neutral"] + 0.1
+    return np.clip(np.where(rises, np.maximum(stored[name] + own, start), stored[name] + own), 0, 1)
 
 
 @lru_cache(maxsize=1)
