@@ -106,7 +106,8 @@ class Editor:
 
         to: an expression's name, or muscles by name with their scores, e.g. ``{"mouthSmileLeft": 0.8}``.
         like: in place of ``to``, a photograph whose largest face wears the wanted expression.
-        intensity: 0 gives the photograph bit for bit, 1 the full target, up to 1.5 exaggerates it. face: all, largest, a number from 1, or "x,y".
+        intensity: 0 gives the photograph bit for bit, 1 the full target, up to 1.5 exaggerates it.
+        face: all, largest, a number from 1, or "x,y".
         neutral: with muscles, begin from the person's neutral face. seen: what ``see`` gave for this photograph.
         Raises MienError where no face is found or a wish cannot be met.
         """
