@@ -51,10 +51,11 @@ def test_a_smile_is_taken_away(editor: Editor, photo: Photo, seen: list[Seen]) -
     assert score(after, "mouthSmileLeft", "mouthSmileRight") < 0.5 * score(seen[0], "mouthSmileLeft", "mouthSmileRight")
 
 
-def test_surprise_opens_the_jaw_and_lifts_the_brows(editor: Editor, photo: Photo, seen: list[Seen]) -> None:
+def test_surprise_lifts_the_brows_and_takes_the_smile_away(editor: Editor, photo: Photo, seen: list[Seen]) -> None:
     after = editor.see(editor.edit(photo, "surprise", seen=seen).rgb)[0]
-    for muscle in ("jawOpen", "browInnerUp"):
+    for muscle in ("browOuterUpLeft", "browInnerUp"):
         assert score(after, muscle) > score(seen[0], muscle) + 0.15, muscle
+    assert score(after, "mouthSmileLeft", "mouthSmileRight") < 0.5 * score(seen[0], "mouthSmileLeft", "mouthSmileRight")
 
 
 def test_intensity_zero_is_the_photograph_bit_for_bit(editor: Editor, photo: Photo, seen: list[Seen]) -> None:
@@ -110,7 +111,7 @@ def test_all_faces_change_in_one_call(editor: Editor, photo: Photo) -> None:
 
 
 def test_a_single_muscle_moves_what_it_names(editor: Editor, photo: Photo, seen: list[Seen]) -> None:
-    after = editor.see(editor.edit(photo, {"jawOpen": 0.7}, seen=seen).rgb)[0]
+    after = editor.see(editor.edit(photo, {"jawOpen": 1.0}, seen=seen).rgb)[0]
     assert score(after, "jawOpen") > score(seen[0], "jawOpen") + 0.15
     assert abs(score(after, "browInnerUp") - score(seen[0], "browInnerUp")) < 0.15
 
@@ -118,7 +119,10 @@ def test_a_single_muscle_moves_what_it_names(editor: Editor, photo: Photo, seen:
 def test_a_reference_photograph_is_followed(editor: Editor, photo: Photo, seen: list[Seen]) -> None:
     reference: Edited = editor.edit(photo, "surprise", seen=seen)
     copied = editor.see(editor.edit(photo, like=reference.rgb, seen=seen).rgb)[0]
-    assert score(copied, "jawOpen") > score(seen[0], "jawOpen") + 0.1
+    assert score(copied, "browInnerUp") > score(seen[0], "browInnerUp") + 0.1
+    assert score(copied, "mouthSmileLeft", "mouthSmileRight") < 0.5 * score(
+        seen[0], "mouthSmileLeft", "mouthSmileRight"
+    )
 
 
 def test_the_edit_is_made_at_the_photographs_own_resolution(editor: Editor, photo: Photo) -> None:

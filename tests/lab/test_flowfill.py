@@ -220,7 +220,8 @@ def readings(method: FlowFill, drawn: Path) -> dict[str, float]:
 def learned(
     drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 80
 ) -> FlowFill:
-    second = player(drawn, out, FlowFillConfig(size=32, width=8))
+    # drawn mouths are all colour and no texture, so the price of colour is left out here
+    second = player(drawn, out, FlowFillConfig(size=32, width=8, change=0.0, smooth=0.1))
     second.method.load_state_dict(critic)
     second.method.changed = changed
     second.run(InTurns.FIRST, InTurns.FIRST + steps)
