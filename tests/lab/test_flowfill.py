@@ -220,7 +220,7 @@ def readings(method: FlowFill, drawn: Path) -> dict[str, float]:
 def learned(
     drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 80
 ) -> FlowFill:
-    # drawn mouths are all colour and no texture, so the price of colour is left out here
+    # at the default price of change this toy does not learn within the test's time; the reason is not known
     second = player(drawn, out, FlowFillConfig(size=32, width=8, change=0.0, smooth=0.1))
     second.method.load_state_dict(critic)
     second.method.changed = changed
