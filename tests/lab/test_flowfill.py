@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE, LANDMARK_MIRROR, MIRROR
 from mien.lab.blocks import warp
-from mien.lab.data import FaceTable
+from mien.lab.data import FaceTable, weighted
 from mien.lab.faces import Faces
 from mien.lab.method import Optimizer, Terms, Turn
 from mien.lab.methods.flowfill import FlowFill, FlowFillConfig, coarse_flow, fit_displacement, middle
@@ -184,7 +184,7 @@ def player(drawn: Path, out: Path, config: FlowFillConfig) -> Player:
     method = InTurns(config)
     trainer = trainer_of(method, drawn, out, batch=8, steps=1000, balance=(0.0, 0.0))
     trainer.table = closed_and_open(drawn)
-    trainer.weights = [torch.ones(len(trainer.table))] * 2
+    trainer.sample = weighted([torch.ones(len(trainer.table))] * 2, trainer.recipe.batch, trainer.recipe.seed)
     method.generator.displacement.zero_()  # so that what changes is what was learned
 
     def run(first: int, last: int) -> None:

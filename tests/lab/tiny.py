@@ -24,6 +24,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "stargan": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
     "muscles": {"size": 32, "widths": (8, 8, 8)},
     "emotion": {"size": 32, "widths": (8, 8, 8)},
+    "identity": {"size": 32, "widths": (8, 8, 8), "middle": 1, "photos": 1},
 }
 ELSEWHERE = {"finder", "landmarks"}
 """Readers of whole photographs: they learn from another table, and test_finder.py holds them to the same contract."""

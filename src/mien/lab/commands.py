@@ -26,12 +26,14 @@ class Run:
         data: One or more Parquet manifests.
         out: The folder of the run, runs/NAME by default; the same command goes on with what is there.
         begin: Begin with the networks of this run of the same method, in a new run.
+        reader: Runs of trained readers, for methods whose losses or networks look through one.
         limit: Use only so many faces of each manifest, to try things out.
     """
 
     data: list[Path] = field(default_factory=list)
     out: Path | None = None
     begin: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    reader: list[Path] = field(default_factory=list)
     limit: int | None = None
 
 
@@ -52,7 +54,10 @@ def train(name: str, config: Any, recipe: Recipe, run: Run, console: Console) ->
     table, watch = kind.tables(run.data, config.size, run.limit)
     console.print(f"{name}: {len(table)} faces to learn from, {len(watch)} to watch, into {out}")
     torch.manual_seed(recipe.seed)
-    trainer = Trainer(name, started(kind(config), run.begin), table, out, recipe)
+    method = started(kind(config), run.begin)
+    if not (out / "checkpoint.safetensors").exists():
+        bring_readers(method, run.reader)
+    trainer = Trainer(name, method, table, out, recipe)
     if trainer.progress.step:
         console.print(f"going on from step {trainer.progress.step}")
     done = trainer.run(watch, console)
@@ -64,12 +69,30 @@ def started(method: Method, begin: Path | None) -> Method:
     if begin is not None:
         other, progress = restore(begin)
         try:
-            method.load_state_dict(other.state_dict())
+            missing, unknown = method.load_state_dict(other.state_dict(), strict=False)
+            if unknown or any(key.split(".")[0] not in method.readers for key in missing):
+                raise RuntimeError
         except RuntimeError as error:
             raise MienError(
                 f"{begin}: a {progress.method} whose networks have other shapes; give its settings"
             ) from error
     return method
+
+
+def bring_readers(method: Method, runs: list[Path]) -> None:
+    """Give the readers that ``method`` looks through their trained weights; MienError where one is missing."""
+    trained = {progress.method: (run, reader) for run in runs for reader, progress in [restore(run)]}
+    for child in method.readers.values():
+        kind = next(known for known, reader in READERS.items() if type(child) is reader)
+        if kind not in trained:
+            raise MienError(
+                f"these settings need a trained {kind} reader: mien train {kind} ..., then --reader runs/{kind}"
+            )
+        run, reader = trained[kind]
+        try:
+            child.load_state_dict(reader.state_dict())
+        except RuntimeError as error:
+            raise MienError(f"{run}: its networks have other shapes than the {kind} reader wanted here") from error
 
 
 def restore(path: Path) -> tuple[Method, checkpoint.Progress]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ from mien.expressions import BLENDSHAPES, EXPRESSIONS
 from mien.lab.faces import Faces
 
 SPLITS = ("train", "val", "test")
+
+
+Sampler = Callable[[int], tuple[Tensor, Tensor]]
+"""Step -> the rows of the faces edited and of those aimed at, (batch,) each; the same for the same step."""
 
 
 class Table(Protocol):
@@ -112,6 +117,37 @@ def draw(weights: Tensor, count: int, *key: int) -> Tensor:
     """(count,) row numbers, a pure function of weights and key (seed, step, role), so that a resume repeats it."""
     generator = torch.Generator().manual_seed(mix(*key))
     return torch.multinomial(weights, count, replacement=count > len(weights), generator=generator)
+
+
+def weighted(weights: Sequence[Tensor], batch: int, seed: int) -> Sampler:
+    """Sources and targets drawn independently, each by its own (N,) weights."""
+    sources, targets = weights
+    return lambda step: (draw(sources, batch, seed, step, 0), draw(targets, batch, seed, step, 1))
+
+
+def same_person(identity: Tensor, photos: int, batch: int, seed: int) -> Sampler:
+    """Sources and targets of the same people: ``photos`` of each person in each, different ones as far as there are.
+
+    identity: (N,). Raises MienError where fewer than two people have two photographs, or where batch does not divide.
+    """
+    if batch % photos:
+        raise MienError(f"--batch {batch} is no multiple of the {photos} photographs a person")
+    rows = identity.argsort(stable=True)
+    people = [group for group in rows.split(identity.unique(return_counts=True)[1].tolist()) if len(group) > 1]
+    if len(people) < 2:
+        raise MienError(f"{len(people)} people with two photographs or more: this needs two; check column identity")
+
+    def sample(step: int) -> tuple[Tensor, Tensor]:
+        chosen = draw(torch.ones(len(people)), batch // photos, seed, step, 0).tolist()
+        album = [people[person] for person in chosen]
+        picks = [
+            group[draw(torch.ones(len(group)), len(group), seed, step, i).repeat(2 * photos)[: 2 * photos]]
+            for i, group in enumerate(album, 1)
+        ]
+        both = torch.stack(picks).view(len(album), photos, 2)
+        return both[:, :, 0].flatten(), both[:, :, 1].flatten()
+
+    return sample
 
 
 def mix(*key: int) -> int:

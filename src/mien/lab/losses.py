@@ -49,3 +49,19 @@ def total(terms: list[Tensor]) -> Tensor:
 def total_variation(x: Tensor) -> Tensor:
     """Mean absolute difference between neighbouring pixels of (B, C, H, W)."""
     return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., 1:] - x[..., :-1]).abs().mean()
+
+
+def triplet(embedding: Tensor, person: Tensor, margin: float) -> Tensor:
+    """Triplet loss on squared distances with semi-hard negatives (Schroff et al. 2015), over every pair of one person.
+
+    embedding: (B, D), each of length 1. person: (B,). The negative of a pair is the nearest of those farther than the
+    positive; where none is, the farthest of all.
+    """
+    distance = 2 - 2 * embedding @ embedding.T
+    same = person[:, None] == person[None]
+    anchor, positive = (same & ~torch.eye(len(person), dtype=torch.bool, device=person.device)).nonzero().unbind(1)
+    near = distance[anchor, positive]
+    others = distance[anchor].masked_fill(same[anchor], -torch.inf)  # (pairs, B)
+    farther = others.masked_fill(others <= near[:, None], torch.inf).amin(1)
+    negative = torch.where(farther.isinf(), others.amax(1), farther)
+    return F.relu(near - negative + margin).mean()

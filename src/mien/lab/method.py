@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mien.lab.data import SPLITS, Table, join, load, without_twins
+from mien.lab.data import SPLITS, Sampler, Table, join, load, weighted, without_twins
 from mien.lab.faces import Faces
 
 Terms = dict[str, Tensor]
@@ -110,6 +110,9 @@ class Method(nn.Module):
     reads: the fields of ``Faces`` that training needs.
     source_fields, condition: the fields of the source and of the target that ``edit`` reads.
     average: the networks whose moving average (EMA) is what is exported.
+
+    A child that is itself a method is a trained reader: it never learns, and ``mien train --reader RUN`` brings its
+    weights.
     """
 
     Config: ClassVar[type]
@@ -123,6 +126,18 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
 
+    @property
+    def readers(self) -> dict[str, Method]:
+        """The trained readers among the children, by name."""
+        return {name: child for name, child in self.named_children() if isinstance(child, Method)}
+
+    def train(self, mode: bool = True) -> Method:
+        """Readers stay in evaluation mode: what they say of a face must not depend on its neighbours in the batch."""
+        super().train(mode)
+        for reader in self.readers.values():
+            reader.eval()
+        return self
+
     @classmethod
     def tables(cls, paths: Sequence[Path], size: int, limit: int | None = None) -> tuple[Table, Table]:
         """(faces to learn from, faces to watch): the splits train and val of all manifests together.
@@ -131,6 +146,13 @@ class Method(nn.Module):
         """
         train, val, test = (join([load(p, split, cls.reads, size, limit) for p in paths]) for split in SPLITS)
         return without_twins(train, join([val, test])), val
+
+    def sampler(self, table: Table, recipe: Recipe) -> Sampler:
+        """Which faces meet in a step; here any meets any, by ``recipe.balance``.
+
+        Raises MienError, before step 0, where the table has not the faces that the method learns from.
+        """
+        return weighted([table.weights(balance) for balance in recipe.balance], recipe.batch, recipe.seed)
 
     def turns(self, step: int) -> list[Turn]:
         """The moves of one step, in order; schedules are functions of ``step``, so that a resume repeats them."""

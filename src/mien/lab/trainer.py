@@ -14,7 +14,7 @@ from torch import Tensor
 from mien import __version__
 from mien.errors import MienError
 from mien.lab import checkpoint
-from mien.lab.data import Table, draw, mix
+from mien.lab.data import Table, mix
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Recipe
 from mien.lab.sheet import sample_sheet
@@ -27,10 +27,11 @@ class Trainer:
         self.method, self.table, self.out, self.recipe = method, table, out, recipe
         self.device = pick_device(recipe.device)
         self.progress = checkpoint.Progress(name, asdict(method.config), table.digest, __version__)
-        self.weights = [table.weights(balance) for balance in recipe.balance]
+        self.sample = method.sampler(table, recipe)
         method.to(self.device)
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.networks = {n: m for n, m in method.named_children() if any(True for _ in m.parameters())}
+        learning = {n: m for n, m in method.named_children() if n not in method.readers}
+        self.networks = {n: m for n, m in learning.items() if any(True for _ in m.parameters())}
         self.optimizers = {name: self._optimizer(name) for name in self.networks}
         self.averages: dict[str, Tensor] = {}
         if (out / "checkpoint.safetensors").exists():
@@ -68,7 +69,7 @@ class Trainer:
     def step(self, step: int) -> dict[str, Tensor]:
         """One step: a batch, then every turn that is due. Returns the loss terms, detached."""
         torch.manual_seed(mix(self.recipe.seed, step))
-        source, target = (self._batch(step, role) for role in range(2))
+        source, target = (self._batch(index) for index in self.sample(step))
         logged: dict[str, Tensor] = {}
         self.method.train()
         for turn in self.method.turns(step):
@@ -106,8 +107,7 @@ class Trainer:
         """``with trainer.averaged():`` the method wears its averaged weights."""
         return _Averaged(self.method, self.averages)
 
-    def _batch(self, step: int, role: int) -> Faces:
-        index = draw(self.weights[role], self.recipe.batch, self.recipe.seed, step, role)
+    def _batch(self, index: Tensor) -> Faces:
         faces = self.table.take(index, self.device)
         if self.recipe.flip:
             faces = Faces.where(torch.rand(len(faces), device=self.device) < 0.5, faces.flipped(), faces)

@@ -7,6 +7,7 @@ from mien.lab.methods.flowfill import FlowFill
 from mien.lab.methods.stargan import StarGAN
 from mien.lab.readers.emotion import Emotion
 from mien.lab.readers.finder import Finder
+from mien.lab.readers.identity import Identity
 from mien.lab.readers.landmarks import Landmarks
 from mien.lab.readers.muscles import Muscles
 
@@ -20,4 +21,5 @@ READERS: dict[str, type[Method]] = {
     "landmarks": Landmarks,
     "muscles": Muscles,
     "emotion": Emotion,
+    "identity": Identity,
 }
