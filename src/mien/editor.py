@@ -165,6 +165,12 @@ class Editor:
             raise MienError(
                 f"model {about['name']} edits by expression: it cannot move single muscles; use --model {DEFAULT}"
             )
+        knows = about.get("knows", EXPRESSIONS)
+        if "emotion" in about["target"] and EXPRESSIONS[target.emotion or 0] not in knows:
+            raise MienError(
+                f"model {about['name']} was not taught {EXPRESSIONS[target.emotion or 0]}, only {' and '.join(knows)}: "
+                f"choose one of these, or use --model {DEFAULT}"
+            )
         crops = np.stack([align.crop(rgb, face.matrix, self.model.size) for face in faces])
         inputs: dict[str, Any] = {
             "source_image": picture(crops),

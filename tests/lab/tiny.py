@@ -19,18 +19,39 @@ from mien.lab.method import Edit, Method, Recipe, Terms, Turn
 from mien.lab.methods import METHODS, READERS
 from mien.lab.trainer import Trainer
 
+V2 = {"size": 32, "width": 8, "bottom": 16, "hidden": 8, "style": 4}
 CONFIGS: dict[str, dict[str, Any]] = {
     "flowfill": {"size": 32, "width": 8},
     "stargan": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
+    "laun": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2, "vgg19_width": 2},
+    "fagan": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2, "attributes": 8},
+    "starganv2": V2,
+    "starganv2+options": V2 | {"hidden": 16, "style": 16, "spectral": True, "minibatch": True, "identity": True},
+    "cyclegan": {"size": 32, "width": 8, "critic_width": 8, "blocks": 1, "pool": 6},
+    "ganimation": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
+    "lgpgan": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
+    "regions": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
+    "regions+face": {"size": 32, "width": 8, "blocks": 1, "mode": "face", "back": "poisson"},
+    "regions+delta": {"size": 32, "width": 8, "blocks": 1, "back": "delta"},
+    "regions+cyclegan": {"method": "cyclegan", "mode": "image", "size": 32, "width": 8, "blocks": 1},
     "muscles": {"size": 32, "widths": (8, 8, 8)},
     "emotion": {"size": 32, "widths": (8, 8, 8)},
+    "vgg19": {"size": 32, "width": 2},
     "identity": {"size": 32, "widths": (8, 8, 8), "middle": 1, "photos": 1},
+    "segmenter": {"size": 32, "widths": (8, 8), "atrous": 8, "rates": (1, 2)},
 }
+
+
+def kind_of(name: str) -> str:
+    """starganv2+options -> starganv2: a method may stand in CONFIGS with other settings too."""
+    return name.split("+")[0]
+
+
 ELSEWHERE = {"finder", "landmarks"}
 """Readers of whole photographs: they learn from another table, and test_finder.py holds them to the same contract."""
 
-EVERY = [name for name in METHODS | READERS if name not in ELSEWHERE]
-EDITS = [name for name in EVERY if (METHODS | READERS)[name].condition]
+EVERY = [name for name in METHODS | READERS if name not in ELSEWHERE] + [name for name in CONFIGS if "+" in name]
+EDITS = [name for name in EVERY if (METHODS | READERS)[kind_of(name)].condition]
 QUIET = Console(quiet=True)
 
 
@@ -41,7 +62,7 @@ def tiny(name: str, seed: int = 0) -> Method:
             f"the contract suite does not know how small {name!r} can be: add it to CONFIGS in tests/lab/tiny.py"
         )
     torch.manual_seed(seed)
-    kind = (METHODS | READERS)[name]
+    kind = (METHODS | READERS)[kind_of(name)]
     return kind(kind.Config(**CONFIGS[name]))
 
 
@@ -56,7 +77,7 @@ def trainer_of(method: Method, path: Path, out: Path, name: str = "test", **reci
     table = faces(path, size=method.config.size)
     table = FaceTable(table.faces.only(*method.reads), table.names, table.digest)
     small = {"batch": 4, "bf16": False, "device": "cpu", "log_every": 1, "steps": 4}
-    return Trainer(name, method, table, out, replace(method.recipe, **(small | recipe)))
+    return Trainer(kind_of(name), method, table, out, replace(method.recipe, **(small | recipe)))
 
 
 @dataclass(frozen=True)

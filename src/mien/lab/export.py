@@ -69,6 +69,7 @@ def edit_graph(method: Method) -> Graph:
         "source": method.source_fields,
         "target": method.condition,
         "expressions": EXPRESSIONS,
+        "knows": method.knows,
         "blendshapes": BLENDSHAPES,
     }
     return Graph(module, tensors, [*module.inputs, "intensity"], outputs, about=about)

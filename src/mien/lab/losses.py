@@ -41,6 +41,18 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
         return ((slope.flatten(1).norm(dim=1) - 1) ** 2).mean()
 
 
+def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Half of |d critic / d x|^2 at the real pictures, averaged over them (R1 of Mescheder et al. 2018).
+
+    critic: pictures -> one score each, (B,). The half is part of it: a weight of gamma gives the paper's gamma / 2. In
+    single precision throughout, as above.
+    """
+    point = real.detach().requires_grad_(True)
+    with torch.autocast(real.device.type, enabled=False):
+        (slope,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
+        return slope.square().flatten(1).sum(1).mean() / 2
+
+
 def total(terms: list[Tensor]) -> Tensor:
     """The sum of scalar terms, as one tensor."""
     return torch.stack(terms).sum()

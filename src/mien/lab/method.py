@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mien.expressions import EXPRESSIONS
 from mien.lab.data import SPLITS, Sampler, Table, join, load, weighted, without_twins
 from mien.lab.faces import Faces
 
@@ -125,6 +126,11 @@ class Method(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    @property
+    def knows(self) -> tuple[str, ...]:
+        """The expressions that ``edit`` can aim at, where it is asked by label."""
+        return EXPRESSIONS
 
     @property
     def readers(self) -> dict[str, Method]:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from mien.lab.method import Method
+from mien.lab.methods.cyclegan import CycleGAN
+from mien.lab.methods.fagan import FAGAN
 from mien.lab.methods.flowfill import FlowFill
+from mien.lab.methods.ganimation import GANimation
+from mien.lab.methods.laun import LAUN
+from mien.lab.methods.lgpgan import LGPGAN
+from mien.lab.methods.regions import Regions
 from mien.lab.methods.stargan import StarGAN
+from mien.lab.methods.starganv2 import StarGANv2
 from mien.lab.readers.emotion import Emotion
 from mien.lab.readers.finder import Finder
 from mien.lab.readers.identity import Identity
 from mien.lab.readers.landmarks import Landmarks
 from mien.lab.readers.muscles import Muscles
+from mien.lab.readers.segmenter import Segmenter
+from mien.lab.readers.vgg19 import VGG19
 
 METHODS: dict[str, type[Method]] = {
     "flowfill": FlowFill,
     "stargan": StarGAN,
+    "starganv2": StarGANv2,
+    "laun": LAUN,
+    "fagan": FAGAN,
+    "cyclegan": CycleGAN,
+    "ganimation": GANimation,
+    "lgpgan": LGPGAN,
+    "regions": Regions,
 }
 
 READERS: dict[str, type[Method]] = {
@@ -22,4 +38,6 @@ READERS: dict[str, type[Method]] = {
     "muscles": Muscles,
     "emotion": Emotion,
     "identity": Identity,
+    "segmenter": Segmenter,
+    "vgg19": VGG19,
 }

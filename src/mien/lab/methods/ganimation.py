@@ -1,0 +1,179 @@
+"""GANimation: every muscle by its strength (Pumarola et al., ECCV 2018).
+
+The generator sees a face and the wanted muscle scores, spread over the picture, and gives an attention mask A and a
+colour image C: the result is (1 - A) C + A x, so A = 1 copies the photograph. The critic scores patches and reads the
+scores off the picture.
+
+Weights, from the published code: there the error of the scores is a mean over B x 17 action units, divided by the
+batch of 25 once more and weighted 4000, which is 160 on the mean; the mask's total variation is a sum over 25 masks of
+128 x 128 pixels weighted 1e-5, which is 4.1 on the mean. Cycle 10, gradient penalty 10 and mask size 0.1 stand on means
+there too. Our scores are the 52 blendshapes. The critic's penalty, a step of its own there, is part of its one step.
+
+A mask that has come to 1 everywhere copies, and the sigmoid's slope is gone: nothing pulls it back. So its size is
+counted as -log(1 - A), which is A where A is small and whose slope does not fade.
+
+Beyond the paper: an intensity. The scores fed in go in a line from the source's to the target's, and the network's
+change opens from 0 with it, so that intensity 0 is the photograph itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mien.errors import MienError
+from mien.expressions import BLENDSHAPES
+from mien.lab.blocks import ramp
+from mien.lab.data import Sampler, Table
+from mien.lab.faces import Faces
+from mien.lab.losses import gradient_penalty, total_variation, wasserstein_critic
+from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
+from mien.lab.methods import stargan
+
+
+@dataclass(frozen=True)
+class GANimationConfig:
+    """The published settings, their weights as the module's docstring says, at any size from 16 px up.
+
+    Attributes:
+        size: Side of the crop.
+        width: Channels of the first layer, in the generator and in the critic.
+        blocks: Residual blocks of the generator.
+        penalty: Weight of the gradient penalty.
+        muscles: Weight of the mean squared error of the scores that the critic reads.
+        reconstruct: Weight of the cycle back to the source.
+        mask: Weight of the mask's size, which keeps it from copying.
+        smooth: Weight of the mask's mean total variation.
+        jitter: How far, at most, each score asked for in training lies from that of a real face.
+        critic_steps: Critic's moves to one of the generator.
+    """
+
+    size: int = 128
+    width: int = 64
+    blocks: int = 6
+    penalty: float = 10.0
+    muscles: float = 160.0
+    reconstruct: float = 10.0
+    mask: float = 0.1
+    smooth: float = 4.1
+    jitter: float = 0.1
+    critic_steps: int = 5
+
+
+class GANimation(Method):
+    """Edits by muscle scores; see the module's docstring."""
+
+    Config = GANimationConfig
+    reads: ClassVar[frozenset[str]] = frozenset({"image", "blendshapes"})
+    source_fields: ClassVar[tuple[str, ...]] = ("image", "blendshapes")
+    condition: ClassVar[tuple[str, ...]] = ("blendshapes",)
+    average: ClassVar[tuple[str, ...]] = ("generator",)
+    recipe: ClassVar[Recipe] = Recipe(steps=200_000, batch=25, decay=1 / 3, ema=0.999)
+    config: GANimationConfig
+
+    def __init__(self, config: GANimationConfig) -> None:
+        super().__init__(config)
+        self.generator = Generator(config.width, config.blocks)
+        self.critic = Critic(config.size, config.width)
+
+    def sampler(self, table: Table, recipe: Recipe) -> Sampler:
+        """Any face and any other's scores; MienError where all faces have the same."""
+        if table.faces.blendshapes.float().std(0, correction=0).max() < 0.01:
+            raise MienError("every face has the same blendshapes, so no muscle can be learned: check that column")
+        return super().sampler(table, recipe)
+
+    def turns(self, step: int) -> list[Turn]:
+        return [
+            Turn("critic", ("critic",), self.critic_loss),
+            Turn("generator", ("generator",), self.generator_loss, every=self.config.critic_steps),
+        ]
+
+    def optimizer(self, network: str) -> Optimizer:
+        return Optimizer(lr=1e-4, betas=(0.5, 0.999))
+
+    def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
+        start = source.blendshapes
+        scores = start + intensity.view(-1, 1) * (target.blendshapes - start)
+        changed, _ = self._changed(source.image, scores)
+        return Edit(source.image + ramp(intensity) * (changed - source.image))
+
+    def critic_loss(self, source: Faces, target: Faces) -> Terms:
+        """L_D = -L_adv + lambda_y |D_y(x) - y|^2 on real faces; the scores asked for are those of others."""
+        with torch.no_grad():
+            fake, _ = self._changed(source.image, self._wish(target))
+        real_score, read = self.critic(source.image)
+        fake_score, _ = self.critic(fake)
+        slope = gradient_penalty(lambda x: self.critic(x)[0].sum((1, 2, 3)), source.image, fake)
+        return {
+            "wasserstein": wasserstein_critic(real_score, fake_score),
+            "muscles": self.config.muscles * F.mse_loss(read, source.blendshapes),
+            "penalty": self.config.penalty * slope,
+        }
+
+    def generator_loss(self, source: Faces, target: Faces) -> Terms:
+        """L_G = L_adv + lambda_y |D_y(fake) - y'|^2 + lambda_cyc |x - back| + both masks' size and total variation."""
+        wish = self._wish(target)
+        fake, first = self._changed(source.image, wish)
+        back, second = self._changed(fake, source.blendshapes)
+        score, read = self.critic(fake)
+        size = F.softplus(first).mean() + F.softplus(second).mean()  # softplus(z) = -log(1 - sigmoid(z))
+        rough = total_variation(first.sigmoid()) + total_variation(second.sigmoid())
+        return {
+            "fool": -score.mean(),
+            "muscles": self.config.muscles * F.mse_loss(read, wish),
+            "reconstruct": self.config.reconstruct * F.l1_loss(back, source.image),
+            "mask": self.config.mask * size,
+            "smooth": self.config.smooth * rough,
+        }
+
+    def _changed(self, image: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """(1 - A) C + A x, and the logits (B, 1, S, S) of A."""
+        attention, colour = self.generator(image, scores)
+        return image + (-attention).sigmoid() * (colour - image), attention
+
+    def _wish(self, target: Faces) -> Tensor:
+        """The target's scores, jittered so that strengths between those of the real faces are asked for too."""
+        return target.blendshapes + self.config.jitter * (2 * torch.rand_like(target.blendshapes) - 1)
+
+
+class Generator(nn.Module):
+    """(image (B, 3, S, S), scores (B, 52)) -> logits of A (B, 1, S, S), C (B, 3, S, S) in [-1, 1]; 8.6 M parameters.
+
+    StarGAN's layers with two heads.
+    """
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        w = width
+        layers = _unit(nn.Conv2d(3 + len(BLENDSHAPES), w, 7, 1, 3, bias=False), w)
+        for _ in range(2):
+            layers += _unit(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), 2 * w)
+            w *= 2
+        layers += [stargan.Residual(w) for _ in range(blocks)]
+        for _ in range(2):
+            layers += _unit(nn.ConvTranspose2d(w, w // 2, 4, 2, 1, bias=False), w // 2)
+            w //= 2
+        self.layers = nn.Sequential(*layers)
+        self.attention = nn.Conv2d(w, 1, 7, 1, 3, bias=False)
+        self.colour = nn.Sequential(nn.Conv2d(w, 3, 7, 1, 3, bias=False), nn.Tanh())
+
+    def forward(self, image: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        planes = scores[:, :, None, None].expand(-1, -1, *image.shape[-2:])
+        h = self.layers(torch.cat([image, planes.to(image.dtype)], 1))
+        return self.attention(h).float(), self.colour(h).float()
+
+
+class Critic(stargan.Critic):
+    """StarGAN's, reading 52 scores in place of seven classes: image -> (B, 1, n, n), (B, 52)."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__(size, width)
+        self.label = nn.Conv2d(self.label.in_channels, len(BLENDSHAPES), self.label.kernel_size[0], bias=False)
+
+
+def _unit(convolution: nn.Module, width: int) -> list[nn.Module]:
+    return [convolution, nn.InstanceNorm2d(width, affine=True), nn.ReLU()]
