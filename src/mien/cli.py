@@ -1,4 +1,4 @@
-"""``mien edit | faces | sheet | models | train | export``: parse, call, print."""
+"""``mien edit | faces | sheet | grid | models | train | export | clean | compare | prepare``: parse, call, print."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from mien.batch import Report, each, places
 from mien.editor import Editor, Seen, strongest
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, Expression
+from mien.grid import frames as film
+from mien.grid import matrix, moments, sitters, video_format, write_video
 from mien.model import DEFAULT, edit_models, shipped
 from mien.photo.draw import around, grid, numbered
 from mien.photo.find import Finder, MediaPipeFinder, ShippedFinder
@@ -175,8 +177,60 @@ def sheet(
         x0, y0, x1, y1 = around(seen[row[0].chosen[0]].face.box, width, height)
         rows.append([edited.rgb[y0:y1, x0:x1] for edited in row])
     pixels = np.asarray(grid(rows, [f"{value:g}" for value in intensities], list(to), cell))
-    paper = Photo.from_array(np.full_like(pixels, 255))  # the sheet is an edit of blank paper, and marked as one
-    print(write(paper, pixels, place, overwrite=overwrite))
+    print(_write_sheet(pixels, place, overwrite))
+    return 0
+
+
+def reference_grid(
+    src: Path,
+    ref: Path,
+    finding: tyro.conf.OmitArgPrefixes[Finding],
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("grid.png"),
+    model: str = DEFAULT,
+    size: int = 128,
+    video: Path | None = None,
+    frames: Path | None = None,
+    frames_between: int = 8,
+    overwrite: bool = False,
+) -> int:
+    """Write one picture of the faces of a folder (down) with the expressions of another folder's faces (across).
+
+    Args:
+        src: The folder of photographs whose largest faces are edited; subfolders are looked into.
+        ref: The folder of photographs whose largest faces wear the expressions.
+        out: The picture to write.
+        model: A model that `mien models` lists, or the path of an .onnx file.
+        size: Side of each cell in pixels.
+        video: Also write an animation (.gif or .webp) from each reference's expression to the next one's.
+        frames: Also write the animation's frames as PNG files into this folder.
+        frames_between: Frames between two references.
+        overwrite: Replace files that exist.
+    """
+    format_of(out)
+    if size < 16:
+        raise MienError(f"--size {size}: give 16 pixels or more")
+    if video:
+        video_format(video)
+    for place in (out, *([video] if video else [])):
+        if place.exists() and not overwrite:
+            raise MienError(f"{place} exists; give --overwrite or another name")
+    if frames and frames.exists() and not (frames.is_dir() and (overwrite or not any(frames.iterdir()))):
+        raise MienError(f"{frames} is not an empty folder; give --overwrite or another --frames")
+    editor = Editor(model, finding.open())
+    sources, references = (sitters(folder, editor, finding.max_pixels) for folder in (src, ref))
+    steps = moments(references, frames_between) if video or frames else []
+    print(_write_sheet(matrix(editor, sources, references, size), out, overwrite))
+    pictures = list(film(editor, sources, steps, size))
+    if video:
+        print(write_video(pictures, [not step.share for step in steps], video, overwrite))
+    if frames:
+        try:
+            frames.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MienError(f"{frames}: cannot be made a folder ({error.strerror}); give another --frames") from error
+        for number, pixels in enumerate(pictures):
+            _write_sheet(pixels, frames / f"{number:05d}.png", overwrite)
+        print(f"{len(pictures)} frames -> {frames}")
     return 0
 
 
@@ -197,16 +251,26 @@ def models(muscles: bool = False) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"edit": edit, "faces": faces, "sheet": sheet, "models": models}
-LAB = ("train", "export")
+COMMANDS: dict[str, Callable[..., int]] = {
+    "edit": edit,
+    "faces": faces,
+    "sheet": sheet,
+    "grid": reference_grid,
+    "models": models,
+}
+LAB = ("train", "export", "clean", "compare", "prepare")
 USAGE = f"""mien {__version__}: change the expression on any face in a photograph
 
   mien edit me.jpg --to happiness -o out.jpg     change the expression
   mien faces group.jpg                           list and number the faces
   mien sheet me.jpg                              every expression at several intensities
+  mien grid --src FACES --ref EXPRESSIONS        each source's face with each reference's expression
   mien models                                    the models that come with mien
+  mien prepare FOLDER -o faces.parquet           make a manifest of raw pictures of faces
   mien train NAME --data faces.parquet           train a method (needs the lab: pip install "mien[lab]")
   mien export RUN -o model.onnx                  make an edit model of a training run
+  mien compare MODEL ... --data faces.parquet --to happiness    measure models side by side, as a report
+  mien clean faces.parquet -o cleaned.parquet    keep the labels that an expression reader confirms
 
 mien COMMAND --help tells the options."""
 
@@ -244,6 +308,11 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise MienError(f"no command {name!r}: choose one of {', '.join([*COMMANDS, *LAB])}")
     return tyro.cli(COMMANDS[name], prog=f"mien {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,)) or 0
+
+
+def _write_sheet(pixels: np.ndarray, place: Path, overwrite: bool) -> Path:
+    paper = Photo.from_array(np.full_like(pixels, 255))  # a sheet is an edit of blank paper, and marked as one
+    return write(paper, pixels, place, overwrite=overwrite)
 
 
 def _muscle(text: str) -> tuple[str, float]:

@@ -12,10 +12,16 @@ from rich.console import Console
 
 from mien.errors import MienError
 from mien.lab import checkpoint
+from mien.lab.clean import Reader, clean, described, reader_of_method, reader_of_model
+from mien.lab.compare import Wish, compare
 from mien.lab.export import export
+from mien.lab.judges import find_judges
 from mien.lab.method import Method, Recipe
 from mien.lab.methods import METHODS, READERS
+from mien.lab.prepare import main as prepare
+from mien.lab.report import write
 from mien.lab.trainer import Trainer
+from mien.model import Model, shipped
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,22 @@ def restore(path: Path) -> tuple[Method, checkpoint.Progress]:
     return method.eval(), progress
 
 
+def expression_reader(by: str) -> Reader:
+    """The shipped ``emotion``, a reader in an ``.onnx`` file, or the one that a training run holds."""
+    if by == "emotion":
+        return reader_of_model(shipped(by))
+    if by.endswith(".onnx"):
+        return reader_of_model(Model(Path(by)))
+    if not Path(by).exists():
+        raise MienError(f"no reader {by!r}: give emotion, an .onnx file of `mien export`, or a training run's folder")
+    method, progress = restore(Path(by))
+    return reader_of_method(progress.method, method)
+
+
 def main(command: str, words: list[str]) -> int:
     """``mien train`` and ``mien export``, from their words on the command line."""
-    return {"train": _train, "export": _export}[command](words)
+    known = {"train": _train, "export": _export, "clean": _clean, "compare": _compare, "prepare": prepare}
+    return known[command](words)
 
 
 def _train(words: list[str]) -> int:
@@ -148,4 +167,69 @@ def _export(words: list[str]) -> int:
         print(out)
 
     tyro.cli(call, prog="mien export", args=words)
+    return 0
+
+
+def _clean(words: list[str]) -> int:
+    def call(
+        manifest: Annotated[Path, tyro.conf.Positional],
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+        by: str = "emotion",
+        confidence: float = 0.5,
+        relabel: bool = False,
+        keep_unlabelled: bool = False,
+        splits: tuple[str, ...] = ("train", "val"),
+        overwrite: bool = False,
+    ) -> None:
+        """Write a manifest anew without the labels that an expression reader does not confirm, and report on it.
+
+        Args:
+            manifest: The Parquet manifest, which stays as it is.
+            out: The Parquet file to write; the report (.md) and a picture of examples (.jpg) come beside it.
+            by: emotion, an .onnx reader of `mien export`, or the folder of a training run.
+            confidence: A face stays where the reader gives its label the highest chance, and at least this one.
+            relabel: Give faces that are as surely of another expression that label; else they are dropped.
+            keep_unlabelled: Keep faces without one of the seven labels.
+            splits: What to clean; other splits stay as they are.
+            overwrite: Replace files that exist.
+        """
+        report = clean(
+            manifest,
+            out,
+            expression_reader(by),
+            confidence=confidence,
+            relabel=relabel,
+            keep_unlabelled=keep_unlabelled,
+            splits=splits,
+            overwrite=overwrite,
+        )
+        print(described(report, keep_unlabelled))
+        print(f"{out}, {out.with_suffix('.md')}, {out.with_suffix('.jpg')}")
+
+    tyro.cli(call, prog="mien clean", args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    def call(
+        models: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL [MODEL ...]")],
+        wish: tyro.conf.OmitArgPrefixes[Wish],
+        out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report"),
+        judges: Path | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Edit the same held-out faces with each model, have judges measure them, and write a report.
+
+        Args:
+            models: Names that `mien models` lists, or paths of .onnx files.
+            out: The folder for report.html, report.json, table.md and table.tex.
+            judges: A folder with the files of outside judges; docs/compare.md names them.
+            overwrite: Replace a report that is there.
+        """
+        if (out / "report.html").exists() and not overwrite:
+            raise MienError(f"{out} holds a report; give --overwrite or another --out")
+        found, absent = find_judges(judges)
+        print(write(compare(models, wish, found, absent), out))
+
+    tyro.cli(call, prog="mien compare", args=words, config=(tyro.conf.FlagCreatePairsOff,))
     return 0

@@ -1,0 +1,156 @@
+"""One picture -> its face, aligned and measured, by the user wing's own finder and muscles."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+from mien.errors import MienError
+from mien.expressions import BLENDSHAPES
+from mien.lab.collections.entry import Entry
+from mien.model import Model, picture, shipped
+from mien.photo import align
+from mien.photo.find import Face, ShippedFinder
+from mien.photo.read import read
+
+ENLARGED, SMALL = 160, 256
+"""Where nothing is found in a picture of no more than ``SMALL`` pixels, it is looked at again this large, on gray."""
+WHOLE = "whole"
+
+Muscles = Literal["measured", "table"]
+
+
+class _OneThread(Model):
+    """A model that computes in one thread: there is a process a core already, and results must not depend on cores."""
+
+    @cached_property
+    def session(self) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.log_severity_level, options.intra_op_num_threads = 4, 1
+        return ort.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+class _Finder(ShippedFinder):
+    """mien's own finder in one thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._finder, self._reader = _OneThread(self._finder.path), _OneThread(self._reader.path)
+
+
+@lru_cache(maxsize=1)
+def _instruments() -> tuple[_Finder, Model]:
+    return _Finder(), _OneThread(shipped("muscles").path)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A face, or why there is none.
+
+    image: WebP. landmarks: (136,) in fractions of the crop; blendshapes: (52,); None where no face was found.
+    thumbnail: 256 gray bytes. fate: "" for a face, ``WHOLE`` for a crop kept whole, else why it is left out.
+    why: what more there is to say of that.
+    """
+
+    image: bytes | None = None
+    landmarks: np.ndarray | None = None
+    blendshapes: np.ndarray | None = None
+    thumbnail: bytes | None = None
+    fate: str = ""
+    why: str = ""
+
+
+def measure(entry: Entry, size: int, muscles: Muscles = "measured") -> Measured:
+    """Find the face that ``entry`` means, align it into a crop of ``size`` pixels, and measure it."""
+    if entry.unusable:
+        return Measured(fate=entry.unusable)
+    try:
+        rgb = _pixels(entry)
+    except MienError as error:
+        return Measured(fate="cannot be read", why=str(error).removeprefix(str(entry.picture)).strip(" :"))
+    face = find(rgb, entry.box)
+    if face is None and not entry.cropped:
+        return Measured(fate="no face found")
+    if face is None:
+        crop = np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS))
+        shapes = _of_table(np.zeros(len(BLENDSHAPES)), entry) if muscles == "table" and entry.muscles else None
+        return Measured(_webp(crop), None, shapes, _thumbnail(crop), WHOLE)
+    matrix, reader = align.similarity(face.points), _instruments()[1]
+    crop = align.crop(rgb, matrix, size)
+    shapes = reader.run({"image": picture(align.crop(rgb, matrix, reader.size)[None])})["read"][0].clip(0, 1)
+    if muscles == "table":
+        shapes = _of_table(shapes, entry)
+    return Measured(_webp(crop), align.move(matrix, face.landmarks).ravel(), shapes, _thumbnail(crop))
+
+
+def find(rgb: np.ndarray, box: tuple[float, float, float, float] | None = None) -> Face | None:
+    """The face that is meant, None where there is none.
+
+    With a box, that whose landmarks share most of it; else, of the faces at least half as large as the largest, the
+    one nearest the middle. A small picture in which nothing is found is looked at once more, enlarged on gray.
+    """
+    finder = _instruments()[0]
+    faces = finder.find(rgb)
+    if not faces and max(rgb.shape[:2]) <= SMALL:
+        faces = _find_enlarged(rgb, finder)
+    if box is not None:
+        inside = [face for face in faces if _shared(face.box, box) > 0]
+        return max(inside, key=lambda face: _shared(face.box, box), default=None)
+    middle = np.array([rgb.shape[1], rgb.shape[0]]) / 2
+    large = [face for face in faces if 2 * face.size >= faces[0].size]
+    return min(large, key=lambda face: float(np.hypot(*(face.points.mean(0) - middle))), default=None)
+
+
+def _find_enlarged(rgb: np.ndarray, finder: _Finder) -> list[Face]:
+    """The faces of a small picture, enlarged and with as much gray around as half of it."""
+    height, width = rgb.shape[:2]
+    scale = max(1.0, ENLARGED / max(height, width))
+    large = Image.fromarray(rgb).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+    border = max(large.size) // 2
+    frame = Image.new("RGB", (large.width + 2 * border, large.height + 2 * border), (128, 128, 128))
+    frame.paste(large, (border, border))
+    stretch = np.array([width / large.width, height / large.height])
+    faces = []
+    for face in finder.find(np.asarray(frame)):
+        points = (face.landmarks - border) * stretch
+        corners = *points.min(0).tolist(), *points.max(0).tolist()
+        faces.append(Face((corners[0], corners[1], corners[2], corners[3]), points.astype(np.float32), face.score))
+    return faces
+
+
+def _shared(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    inner = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    both = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inner
+    return inner / both if both > 0 else 0.0
+
+
+def _pixels(entry: Entry) -> np.ndarray:
+    if isinstance(entry.picture, Path):
+        return read(entry.picture).rgb
+    gray = entry.picture if entry.picture.ndim == 3 else np.repeat(entry.picture[:, :, None], 3, 2)
+    return np.ascontiguousarray(gray)
+
+
+def _of_table(shapes: np.ndarray, entry: Entry) -> np.ndarray:
+    """``shapes`` (52,) with the values that the collection's own table gives."""
+    given = entry.muscles or {}
+    return np.array([given.get(name, value) for name, value in zip(BLENDSHAPES, shapes, strict=True)])
+
+
+def _webp(crop: np.ndarray) -> bytes:
+    blob = io.BytesIO()
+    Image.fromarray(crop).save(blob, "WEBP", quality=95)
+    return blob.getvalue()
+
+
+def _thumbnail(crop: np.ndarray) -> bytes:
+    return Image.fromarray(crop).convert("L").resize((16, 16), Image.Resampling.BOX).tobytes()
