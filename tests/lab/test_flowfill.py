@@ -159,8 +159,8 @@ class InTurns(FlowFill):
     def optimizer(self, network: str) -> Optimizer:
         return Optimizer(lr=2e-3, betas=(0.5, 0.99))
 
-    def generator_loss(self, source: Faces, target: Faces) -> Terms:
-        terms = super().generator_loss(source, target)
+    def generator_loss(self, source: Faces, target: Faces, price: float = 1.0) -> Terms:
+        terms = super().generator_loss(source, target, price)
         terms.pop("fool")  # without end against a critic that stands still
         return self.changed(terms)
 
@@ -220,8 +220,7 @@ def readings(method: FlowFill, drawn: Path) -> dict[str, float]:
 def learned(
     drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 80
 ) -> FlowFill:
-    # at the default price of change this toy does not learn within the test's time; the reason is not known
-    second = player(drawn, out, FlowFillConfig(size=32, width=8, change=0.0, smooth=0.1))
+    second = player(drawn, out, FlowFillConfig(size=32, width=8, smooth=0.1))
     second.method.load_state_dict(critic)
     second.method.changed = changed
     second.run(InTurns.FIRST, InTurns.FIRST + steps)
@@ -307,3 +306,19 @@ class Shifted(torch.nn.Module):
     def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         scores, read = self.critic(image)
         return [score + self.shift for score in scores], read
+
+
+def test_the_price_of_change_opens_over_the_first_steps() -> None:
+    method = FlowFill(FlowFillConfig(size=32, width=8, opening=100))
+    assert [method._price(step) for step in (0, 25, 100, 5000)] == [0, 0.25, 1, 1]
+    assert FlowFill(FlowFillConfig(size=32, width=8, opening=0))._price(0) == 1
+
+
+def test_identity_is_a_term_only_where_asked_for(drawn: Path) -> None:
+    source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+    assert "identity" not in tiny("flowfill").generator_loss(source, target)
+    torch.manual_seed(0)
+    method = FlowFill(FlowFillConfig(size=32, width=8, identity=2.0)).eval()
+    assert set(method.readers) == {"identity"}
+    assert 0 < method.generator_loss(source, target)["identity"].item() < 4
+    assert method.generator_loss(source, source)["identity"].item() == pytest.approx(0, abs=1e-5)

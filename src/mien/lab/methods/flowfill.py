@@ -10,6 +10,7 @@ faces only and keeps learning beside the generator: a frozen reader in its place
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from mien.lab.blocks import Modulated, Stage, ramp, warp
 from mien.lab.faces import Faces
 from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
+from mien.lab.readers.identity import Identity, IdentityConfig
 
 MOVABLE = [i for i, name in enumerate(BLENDSHAPES) if name not in GAZE and name != "_neutral"]
 
@@ -34,7 +36,11 @@ class FlowFillConfig:
     size: int = 128
     width: int = 48
     expression: float = 8.0
+    identity: float = 0.0
+    """Above 0 it needs a trained identity reader (``--reader``)."""
     change: float = 3.0
+    opening: int = 2_000
+    """Steps over which the price of change rises from 0: teeth are found before they are paid for."""
     mask: float = 0.05
     smooth: float = 0.3
     residual: float = 5.0
@@ -57,6 +63,8 @@ class FlowFill(Method):
         super().__init__(config)
         self.generator = Generator(config.width)
         self.critic = Critic(config.width)
+        if config.identity:
+            self.identity = Identity(IdentityConfig())
 
     def prepare(self, faces: Faces) -> None:
         self.generator.displacement.copy_(fit_displacement(faces))
@@ -67,7 +75,7 @@ class FlowFill(Method):
     def turns(self, step: int) -> list[Turn]:
         return [
             Turn("critic", ("critic",), self.critic_loss),
-            Turn("generator", ("generator",), self.generator_loss),
+            Turn("generator", ("generator",), functools.partial(self.generator_loss, price=self._price(step))),
         ]
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
@@ -86,19 +94,24 @@ class FlowFill(Method):
             "read": self.config.expression * F.l1_loss(real_read, target.blendshapes),
         }
 
-    def generator_loss(self, source: Faces, target: Faces) -> Terms:
+    def generator_loss(self, source: Faces, target: Faces, price: float = 1.0) -> Terms:
+        """price: the share of ``config.change`` that counts."""
         goal, flow, mask, colour, residual = self._change(source, target, self._intensities(source))
         delta = mask * colour
         fake = (warp(source.image, flow) + delta).clamp(-1, 1)
         score, read = self.critic(jittered(fake))
-        return {
+        terms = {
             "fool": -total([scale.mean() for scale in score]),
             "expression": self.config.expression * F.l1_loss(read[:, MOVABLE], goal[:, MOVABLE]),
-            "change": self.config.change * delta.abs().mean(),
+            "change": price * self.config.change * delta.abs().mean(),
             "mask": self.config.mask * mask.mean(),
             "smooth": self.config.smooth * total([total_variation(x) for x in (mask, 100 * residual, 10 * delta)]),
             "residual": self.config.residual * residual.abs().mean(),
         }
+        if self.config.identity:
+            alike = F.cosine_similarity(self.identity(source.image), self.identity(fake))
+            terms["identity"] = self.config.identity * (1 - alike).mean()
+        return terms
 
     def _change(self, source: Faces, target: Faces, intensity: Tensor) -> tuple[Tensor, ...]:
         start, asked = source.blendshapes, target.blendshapes
@@ -106,6 +119,9 @@ class FlowFill(Method):
         movable[MOVABLE] = 1
         difference = (asked - start) * movable * intensity.view(-1, 1)
         return (start + difference, *self.generator(source.image, source.landmarks, start + difference, difference))
+
+    def _price(self, step: int) -> float:
+        return min(1.0, step / self.config.opening) if self.config.opening else 1.0
 
     def _intensities(self, source: Faces) -> Tensor:
         """Mostly 1, now and then less, so that the way there is trained too."""
