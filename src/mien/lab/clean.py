@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mien.errors import MienError
 from mien.expressions import EXPRESSIONS
-from mien.lab.data import _emotions, load
+from mien.lab.data import emotion_labels, load
 from mien.lab.method import Method
 from mien.model import Model
 from mien.photo.draw import grid, numbered
@@ -117,7 +117,7 @@ def clean(
     page, picture = out.with_suffix(".md"), out.with_suffix(".jpg")
     _check(manifest, (out, page, picture), confidence, overwrite)
     table = _table(manifest, splits)
-    labels = _emotions(table, manifest)
+    labels = emotion_labels(table, manifest)
     report = judged(manifest, table, labels, reader, confidence, relabel, splits)
     if not report.after().any():
         raise MienError(f"{reader.name} confirms no label of {manifest} at --confidence {confidence}: give a lower one")

@@ -1,4 +1,4 @@
-"""``mien train NAME`` and ``mien export``: parse nothing, print little, call the lab."""
+"""The lab's commands, ``train``, ``export``, ``clean``, ``compare`` and ``prepare``: parse, call, print."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def expression_reader(by: str) -> Reader:
 
 
 def main(command: str, words: list[str]) -> int:
-    """``mien train`` and ``mien export``, from their words on the command line."""
+    """Runs the lab's ``command`` from its words on the command line."""
     known = {"train": _train, "export": _export, "clean": _clean, "compare": _compare, "prepare": prepare}
     return known[command](words)
 

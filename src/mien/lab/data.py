@@ -88,7 +88,7 @@ def load(path: Path, split: str, fields: frozenset[str], size: int, limit: int |
     table = table.filter(pc.equal(table["split"], split))
     for field in fields - {"emotion"}:
         table = table.filter(pc.is_valid(table[field]))
-    labels = _emotions(table, path)
+    labels = emotion_labels(table, path)
     if "emotion" in fields:
         table = table.filter(pa.array(label in EXPRESSIONS for label in labels))
         labels = [label for label in labels if label in EXPRESSIONS]
@@ -202,7 +202,7 @@ def _read(path: Path, fields: frozenset[str]) -> pa.Table:
     return table
 
 
-def _emotions(table: pa.Table, path: Path) -> list[str]:
+def emotion_labels(table: pa.Table, path: Path) -> list[str]:
     """A label a row, '' where there is none; [] where the manifest has no labels. FER+ votes count by majority."""
     if "emotion" in table.column_names:
         return [label or "" for label in table["emotion"].to_pylist()]
