@@ -45,7 +45,7 @@ def main(run: Path, data: Path, judges: Path | None = None) -> None:
         right = (cosine > threshold) == same
         low, high = interval(right, person)
         print(
-            f"{name}: {right.mean():.3f} [{low:.3f}, {high:.3f}] of {len(right)} pairs, threshold {threshold:.2f} (val); "
+            f"{name}: {right.mean():.3f} [{low:.3f}, {high:.3f}] of {len(right)} pairs; threshold {threshold:.2f}; "
             f"mean cosine {cosine[same].mean():.2f} of one person, {cosine[~same].mean():.2f} of two"
         )
 
