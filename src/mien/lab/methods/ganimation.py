@@ -148,18 +148,9 @@ class Generator(nn.Module):
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
-        w = width
-        layers = _unit(nn.Conv2d(3 + len(BLENDSHAPES), w, 7, 1, 3, bias=False), w)
-        for _ in range(2):
-            layers += _unit(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), 2 * w)
-            w *= 2
-        layers += [stargan.Residual(w) for _ in range(blocks)]
-        for _ in range(2):
-            layers += _unit(nn.ConvTranspose2d(w, w // 2, 4, 2, 1, bias=False), w // 2)
-            w //= 2
-        self.layers = nn.Sequential(*layers)
-        self.attention = nn.Conv2d(w, 1, 7, 1, 3, bias=False)
-        self.colour = nn.Sequential(nn.Conv2d(w, 3, 7, 1, 3, bias=False), nn.Tanh())
+        self.layers = nn.Sequential(*stargan.body(3 + len(BLENDSHAPES), width, blocks))
+        self.attention = nn.Conv2d(width, 1, 7, 1, 3, bias=False)
+        self.colour = nn.Sequential(nn.Conv2d(width, 3, 7, 1, 3, bias=False), nn.Tanh())
 
     def forward(self, image: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         planes = scores[:, :, None, None].expand(-1, -1, *image.shape[-2:])
@@ -173,7 +164,3 @@ class Critic(stargan.Critic):
     def __init__(self, size: int, width: int) -> None:
         super().__init__(size, width)
         self.label = nn.Conv2d(self.label.in_channels, len(BLENDSHAPES), self.label.kernel_size[0], bias=False)
-
-
-def _unit(convolution: nn.Module, width: int) -> list[nn.Module]:
-    return [convolution, nn.InstanceNorm2d(width, affine=True), nn.ReLU()]

@@ -31,7 +31,7 @@ from mien.lab.faces import Faces
 from mien.lab.losses import gradient_penalty, wasserstein_critic
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.methods.regions import WHOLE, Box
-from mien.lab.methods.stargan import Residual, one_hot
+from mien.lab.methods.stargan import body, one_hot
 
 LOCAL = {"eyes": Box(0.125, 0.125, 0.875, 0.5), "mouth": Box(0.25, 0.625, 0.75, 1.0)}
 """Where stage I works: brows, eyes and mouths of 98 in 100 of LFW's aligned crops lie within on every side."""
@@ -159,18 +159,9 @@ class Generator(nn.Module):
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
-        w = width
-        layers = _unit(nn.Conv2d(3 + len(EXPRESSIONS), w, 7, 1, 3, bias=False), w)
-        for _ in range(2):
-            layers += _unit(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), 2 * w)
-            w *= 2
-        layers += [Residual(w) for _ in range(blocks)]
-        for _ in range(2):
-            layers += _unit(nn.ConvTranspose2d(w, w // 2, 4, 2, 1, bias=False), w // 2)
-            w //= 2
-        self.layers = nn.Sequential(*layers)
-        self.colour = nn.Sequential(nn.Conv2d(w, 3, 7, 1, 3, bias=False), nn.Tanh())
-        self.attention = nn.Sequential(nn.Conv2d(w, 1, 7, 1, 3, bias=False), nn.Sigmoid())
+        self.layers = nn.Sequential(*body(3 + len(EXPRESSIONS), width, blocks))
+        self.colour = nn.Sequential(nn.Conv2d(width, 3, 7, 1, 3, bias=False), nn.Tanh())
+        self.attention = nn.Sequential(nn.Conv2d(width, 1, 7, 1, 3, bias=False), nn.Sigmoid())
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         planes = label[:, :, None, None].expand(-1, -1, *image.shape[-2:])
@@ -199,7 +190,3 @@ class Critic(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         h = self.trunk(image)
         return self.score(h).float(), self.label(h).float().mean((2, 3))
-
-
-def _unit(convolution: nn.Module, width: int) -> list[nn.Module]:
-    return [convolution, nn.InstanceNorm2d(width, affine=True), nn.ReLU()]

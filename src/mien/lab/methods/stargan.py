@@ -115,16 +115,8 @@ class Generator(nn.Module):
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
-        w = width
-        layers: list[nn.Module] = [*_unit(nn.Conv2d(3 + len(EXPRESSIONS), w, 7, 1, 3, bias=False), w)]
-        for _ in range(2):
-            layers += _unit(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), 2 * w)
-            w *= 2
-        layers += [Residual(w) for _ in range(blocks)]
-        for _ in range(2):
-            layers += _unit(nn.ConvTranspose2d(w, w // 2, 4, 2, 1, bias=False), w // 2)
-            w //= 2
-        self.layers = nn.Sequential(*layers, nn.Conv2d(w, 3, 7, 1, 3, bias=False), nn.Tanh())
+        layers = body(3 + len(EXPRESSIONS), width, blocks)
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 7, 1, 3, bias=False), nn.Tanh())
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         planes = label[:, :, None, None].expand(-1, -1, *image.shape[-2:])
@@ -169,6 +161,20 @@ class Critic(nn.Module):
 def one_hot(emotion: Tensor) -> Tensor:
     """(B,) indices -> (B, 7)."""
     return F.one_hot(emotion.long(), len(EXPRESSIONS)).float()
+
+
+def body(inputs: int, width: int, blocks: int) -> list[nn.Module]:
+    """(B, inputs, S, S) -> (B, width, S, S): down to a quarter of the side, residual blocks, up again."""
+    w = width
+    layers = _unit(nn.Conv2d(inputs, w, 7, 1, 3, bias=False), w)
+    for _ in range(2):
+        layers += _unit(nn.Conv2d(w, 2 * w, 4, 2, 1, bias=False), 2 * w)
+        w *= 2
+    layers += [Residual(w) for _ in range(blocks)]
+    for _ in range(2):
+        layers += _unit(nn.ConvTranspose2d(w, w // 2, 4, 2, 1, bias=False), w // 2)
+        w //= 2
+    return layers
 
 
 def _unit(convolution: nn.Module, width: int) -> list[nn.Module]:
