@@ -24,7 +24,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "flowfill": {"size": 32, "width": 8},
     "stargan": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
     "laun": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2, "vgg19_width": 2},
-    "fagan": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2, "attributes": 8},
     "starganv2": V2,
     "starganv2+options": V2 | {"hidden": 16, "style": 16, "spectral": True, "minibatch": True, "identity": True},
     "cyclegan": {"size": 32, "width": 8, "critic_width": 8, "blocks": 1, "pool": 6},
