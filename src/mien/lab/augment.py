@@ -32,16 +32,25 @@ def jittered(image: Tensor) -> Tensor:
     return shifted(relit(image, 0.1))
 
 
-def wobbled(image: Tensor, roll: float = 8.0, scale: float = 0.08, shift: float = 0.04) -> Tensor:
-    """Turn (degrees), scale and shift each picture at random, as an imprecise aligner would."""
-    count, device = len(image), image.device
-    turn, size, *move = (torch.rand(4, count, device=device) * 2 - 1).unbind()
+def motions(image: Tensor, roll: float, scale: float, shift: float) -> Tensor:
+    """(B, 2, 3) random turns (degrees), scales and shifts: from where each pixel is fetched, on [-1, 1]."""
+    turn, size, *move = (torch.rand(4, len(image), device=image.device) * 2 - 1).unbind()
     turn, size = turn * math.radians(roll), 1 + size * scale
     cos, sin = turn.cos() * size, turn.sin() * size
     rows = [torch.stack([cos, -sin, 2 * shift * move[0]], 1), torch.stack([sin, cos, 2 * shift * move[1]], 1)]
-    with torch.autocast(device.type, enabled=False):
-        grid = F.affine_grid(torch.stack(rows, 1), list(image.shape), align_corners=False)
+    return torch.stack(rows, 1)
+
+
+def fetched(image: Tensor, motion: Tensor) -> Tensor:
+    """``image`` (B, 3, H, W) moved by ``motion``, in single precision; edges are repeated."""
+    with torch.autocast(image.device.type, enabled=False):
+        grid = F.affine_grid(motion, list(image.shape), align_corners=False)
         return F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False)
+
+
+def wobbled(image: Tensor, roll: float = 8.0, scale: float = 0.08, shift: float = 0.04) -> Tensor:
+    """Turn (degrees), scale and shift each picture at random, as an imprecise aligner would."""
+    return fetched(image, motions(image, roll, scale, shift))
 
 
 def degraded(image: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ pyramid of atrous convolutions beside the average of the whole picture. Its labe
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mien.lab.augment import degraded, relit
+from mien.lab.augment import degraded, fetched, motions, relit
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Optimizer, Recipe, Terms, Turn
 
@@ -157,15 +156,10 @@ def moved(
     image: Tensor, landmarks: Tensor, roll: float = 12.0, scale: float = 0.12, shift: float = 0.06
 ) -> tuple[Tensor, Tensor]:
     """Turn (degrees), scale and shift each picture (B, 3, S, S) and its landmarks (B, 68, 2) alike, at random."""
-    turn, size, *move = (torch.rand(4, len(image), device=image.device) * 2 - 1).unbind()
-    turn, size = turn * math.radians(roll), 1 + size * scale
-    cos, sin = turn.cos() * size, turn.sin() * size
-    fetch = torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2)  # where each pixel comes from, on [-1, 1]
-    away = 2 * shift * torch.stack(move, 1)
+    motion = motions(image, roll, scale, shift)
     with torch.autocast(image.device.type, enabled=False):
-        grid = F.affine_grid(torch.cat([fetch, away[..., None]], 2), list(image.shape), align_corners=False)
-        points = (landmarks * 2 - 1 - away[:, None]) @ fetch.inverse().mT
-        return F.grid_sample(image, grid, padding_mode="border", align_corners=False), (points + 1) / 2
+        points = (landmarks * 2 - 1 - motion[:, None, :, 2]) @ motion[:, :, :2].inverse().mT
+    return fetched(image, motion), (points + 1) / 2
 
 
 def iou(read: Tensor, truth: Tensor) -> Tensor:
