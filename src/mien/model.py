@@ -20,14 +20,18 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Model:
-    """One ``.onnx`` file. It is opened at first use and stays open as long as the object lives."""
+    """One ``.onnx`` file. It is opened at first use and stays open as long as the object lives.
+
+    threads: how many compute; 0 leaves that to ONNX Runtime, which takes a core each.
+    """
 
     path: Path
+    threads: int = 0
 
     @cached_property
     def session(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.log_severity_level = 4
+        options.log_severity_level, options.intra_op_num_threads = 4, self.threads
         try:
             return ort.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
         except OSError as error:
@@ -67,12 +71,12 @@ def _parsed(value: str) -> Any:
 
 
 @lru_cache(maxsize=16)
-def shipped(name: str) -> Model:
-    """A model that comes with mien."""
+def shipped(name: str, threads: int = 0) -> Model:
+    """A model that comes with mien; ``threads`` as in ``Model``."""
     path = Path(str(resources.files("mien") / "weights" / f"{name}.onnx"))
     if not path.is_file():
         raise MienError(f"no model {name!r}: choose one of {', '.join(edit_models())}, or give a path to an .onnx file")
-    return Model(path)
+    return Model(path, threads)
 
 
 def edit_models() -> list[str]:

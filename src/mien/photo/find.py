@@ -70,13 +70,14 @@ class ShippedFinder:
     the long side in larger ones, up to the whole frame, and with any roll up to 45 degrees.
 
     threshold: least score of a face, which is the overlap that the finder expects its box to have. folder: where else
-    the two ``.onnx`` lie.
+    the two ``.onnx`` lie. threads: see ``Model``.
     """
 
-    def __init__(self, threshold: float = 0.75, folder: Path | None = None) -> None:
+    def __init__(self, threshold: float = 0.75, folder: Path | None = None, threads: int = 0) -> None:
         self.threshold = threshold
         self._finder, self._reader = (
-            Model(folder / f"{name}.onnx") if folder else shipped(name) for name in ("finder", "landmarks")
+            Model(folder / f"{name}.onnx", threads) if folder else shipped(name, threads)
+            for name in ("finder", "landmarks")
         )
 
     def find(self, rgb: np.ndarray) -> list[Face]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnxruntime as ort
 from PIL import Image
 
 from mien.errors import MienError
@@ -28,27 +27,10 @@ WHOLE = "whole"
 Muscles = Literal["measured", "table"]
 
 
-class _OneThread(Model):
-    """A model that computes in one thread: there is a process a core already, and results must not depend on cores."""
-
-    @cached_property
-    def session(self) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.log_severity_level, options.intra_op_num_threads = 4, 1
-        return ort.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-
-class _Finder(ShippedFinder):
-    """mien's own finder in one thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._finder, self._reader = _OneThread(self._finder.path), _OneThread(self._reader.path)
-
-
 @lru_cache(maxsize=1)
-def _instruments() -> tuple[_Finder, Model]:
-    return _Finder(), _OneThread(shipped("muscles").path)
+def _instruments() -> tuple[ShippedFinder, Model]:
+    """In one thread each: there is a process a core already, and results must not depend on cores."""
+    return ShippedFinder(threads=1), shipped("muscles", threads=1)
 
 
 @dataclass(frozen=True)
@@ -109,7 +91,7 @@ def find(rgb: np.ndarray, box: tuple[float, float, float, float] | None = None) 
     return min(large, key=lambda face: float(np.hypot(*(face.points.mean(0) - middle))), default=None)
 
 
-def _find_enlarged(rgb: np.ndarray, finder: _Finder) -> list[Face]:
+def _find_enlarged(rgb: np.ndarray, finder: ShippedFinder) -> list[Face]:
     """The faces of a small picture, enlarged and with as much gray around as half of it."""
     height, width = rgb.shape[:2]
     scale = max(1.0, ENLARGED / max(height, width))
