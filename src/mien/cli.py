@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -258,7 +259,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "grid": reference_grid,
     "models": models,
 }
-LAB = ("train", "export", "clean", "compare", "prepare")
+WINGS: dict[str, tuple[str, str]] = dict.fromkeys(
+    ("train", "export", "clean", "compare", "prepare"), ("mien.lab.commands", "lab")
+)
+"""Commands of the wings that need more installed: the module whose ``main(name, words)`` runs them, and the extra."""
 USAGE = f"""mien {__version__}: change the expression on any face in a photograph
 
   mien edit me.jpg --to happiness -o out.jpg     change the expression
@@ -297,16 +301,15 @@ def _dispatch(words: list[str]) -> int:
         print(__version__)
         return 0
     name, rest = words[0], words[1:]
-    if name in LAB:
+    if name in WINGS:
+        place, extra = WINGS[name]
         try:
-            from mien.lab import commands
+            commands = import_module(place)
         except ImportError as error:
-            raise MienError(
-                f'`mien {name}` needs the lab ({error.name} is missing): pip install "mien[lab]"'
-            ) from error
+            raise MienError(f'`mien {name}` needs {error.name}: pip install "mien[{extra}]"') from error
         return commands.main(name, rest)
     if name not in COMMANDS:
-        raise MienError(f"no command {name!r}: choose one of {', '.join([*COMMANDS, *LAB])}")
+        raise MienError(f"no command {name!r}: choose one of {', '.join([*COMMANDS, *WINGS])}")
     return tyro.cli(COMMANDS[name], prog=f"mien {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,)) or 0
 
 
