@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mien import __version__
 from mien.errors import MienError
-from mien.lab import checkpoint
+from mien.lab import checkpoint, ranks
 from mien.lab.data import Table, mix
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Recipe
@@ -26,6 +26,10 @@ class Trainer:
     def __init__(self, name: str, method: Method, table: Table, out: Path, recipe: Recipe) -> None:
         self.method, self.table, self.out, self.recipe = method, table, out, recipe
         self.device = pick_device(recipe.device)
+        if recipe.batch % ranks.count():
+            raise MienError(f"--batch {recipe.batch} is no multiple of the {ranks.count()} processes that share it")
+        if ranks.from_first(lambda: table.digest) != table.digest:
+            raise MienError(f"rank {ranks.rank()} reads other faces than rank 0: give every machine the same manifests")
         self.progress = checkpoint.Progress(name, asdict(method.config), table.digest, __version__)
         self.sample = method.sampler(table, recipe)
         method.to(self.device)
@@ -34,10 +38,13 @@ class Trainer:
         self.networks = {n: m for n, m in learning.items() if any(True for _ in m.parameters())}
         self.optimizers = {name: self._optimizer(name) for name in self.networks}
         self.averages: dict[str, Tensor] = {}
-        if (out / "checkpoint.safetensors").exists():
-            self._resume()
+        file = out / "checkpoint.safetensors"
+        saved = ranks.from_first(lambda: checkpoint.load(file) if file.exists() else None)
+        if saved:
+            self._resume(*saved)
         else:
             method.prepare(table.faces)
+            ranks.begin_alike(method)
             self.averages = {k: v.detach().clone() for k, v in self._averaged().items()}
 
     def run(self, watch: Table | None = None, console: Console | None = None) -> checkpoint.Progress:
@@ -47,7 +54,9 @@ class Trainer:
         began, first = time.monotonic(), self.progress
         terms: dict[str, list[Tensor]] = {}
         mark, since = began, first.step
-        while self.progress.step < self.recipe.steps and time.monotonic() - began < 60 * self.recipe.minutes:
+        while self.progress.step < self.recipe.steps and ranks.from_first(
+            lambda: time.monotonic() - began < 60 * self.recipe.minutes
+        ):
             step = self.progress.step
             for name, value in self.step(step).items():
                 terms.setdefault(name, []).append(value)
@@ -67,9 +76,11 @@ class Trainer:
         return self.progress
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """One step: a batch, then every turn that is due. Returns the loss terms, detached."""
+        """One step: this rank's share of a batch, then every turn that is due. Returns the loss terms, detached."""
         torch.manual_seed(mix(self.recipe.seed, step))
         source, target = (self._batch(index) for index in self.sample(step))
+        if ranks.rank():  # the batch is the same for any number of ranks; what losses draw differs from rank to rank
+            torch.manual_seed(mix(self.recipe.seed, step, ranks.rank()))
         logged: dict[str, Tensor] = {}
         self.method.train()
         for turn in self.method.turns(step):
@@ -82,6 +93,7 @@ class Trainer:
             for name in turn.moves:
                 self.optimizers[name].zero_grad(set_to_none=True)
             sum(terms.values(), torch.zeros((), device=self.device)).backward()
+            ranks.average_gradients(weight for name in turn.moves for weight in self.networks[name].parameters())
             for name in turn.moves:
                 for group in self.optimizers[name].param_groups:
                     group["lr"] = self.method.optimizer(name).lr * self._pace(step)
@@ -91,7 +103,9 @@ class Trainer:
         return logged
 
     def save(self, watch: Table | None = None) -> None:
-        """Write the checkpoint, and a sample sheet where there are faces to watch."""
+        """Write the checkpoint, and a sample sheet where there are faces to watch; of several ranks, the first does."""
+        if ranks.rank():
+            return
         self.out.mkdir(parents=True, exist_ok=True)
         tensors = {f"method/{k}": v for k, v in self.method.state_dict().items()}
         tensors |= {f"average/{k}": v for k, v in self.averages.items()}
@@ -108,9 +122,10 @@ class Trainer:
         return _Averaged(self.method, self.averages)
 
     def _batch(self, index: Tensor) -> Faces:
-        faces = self.table.take(index, self.device)
+        faces = self.table.take(ranks.share(index), self.device)
         if self.recipe.flip:
-            faces = Faces.where(torch.rand(len(faces), device=self.device) < 0.5, faces.flipped(), faces)
+            coins = ranks.share(torch.rand(len(index), device=self.device))
+            faces = Faces.where(coins < 0.5, faces.flipped(), faces)
         return faces.having(image=faces.image.to(memory_format=torch.channels_last))
 
     def _optimizer(self, name: str) -> torch.optim.Optimizer:
@@ -138,8 +153,7 @@ class Trainer:
                 else:
                     self.averages[name].copy_(value)
 
-    def _resume(self) -> None:
-        tensors, progress = checkpoint.load(self.out / "checkpoint.safetensors")
+    def _resume(self, tensors: dict[str, Tensor], progress: checkpoint.Progress) -> None:
         for what in ("method", "config", "data"):
             was, now = getattr(progress, what), getattr(self.progress, what)
             if json.loads(json.dumps(was)) != json.loads(json.dumps(now)):
@@ -162,13 +176,14 @@ class Trainer:
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.progress = progress
         log = self.out / "log.jsonl"
-        if log.exists():  # lines of steps that were done but not saved are about to be written again
+        if not ranks.rank() and log.exists():  # lines of steps done but not saved are about to be written again
             lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
             log.write_text("".join(line for line in lines if json.loads(line)["step"] <= progress.step))
 
     def _log(self, terms: dict[str, list[Tensor]], steps: int, seconds: float, console: Console) -> None:
-        """Each term's mean over the steps in which its turn was played."""
-        means = {name: torch.stack(values).mean().item() for name, values in terms.items()}
+        """Each term's mean over the steps in which its turn was played, and over the ranks."""
+        averages = ranks.mean(torch.tensor([float(torch.stack(values).mean()) for values in terms.values()]))
+        means = dict(zip(terms, averages.tolist(), strict=True))
         rate = steps * self.recipe.batch / max(seconds, 1e-9)
         bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
         if bad:
@@ -176,6 +191,8 @@ class Trainer:
                 f"{', '.join(bad)} is no longer a number at step {self.progress.step}; "
                 f"the last checkpoint in {self.out} is sound: lower the learning rate or use --no-bf16"
             )
+        if ranks.rank():
+            return
         line = {"step": self.progress.step, "images": self.progress.images, "images/s": round(rate, 1)}
         with open(self.out / "log.jsonl", "a") as log:
             log.write(json.dumps(line | {k: round(v, 4) for k, v in means.items()}) + "\n")
