@@ -22,6 +22,8 @@ from mien.target import Target
 
 STRONGEST = 1.5
 """The largest intensity: half as much again as the full target."""
+REFERENCE = 256
+"""Side in pixels of the crop that is kept of a face to be like."""
 
 Picture = Photo | Path | str | np.ndarray | Image.Image
 Request = str | Mapping[str, float] | Target
@@ -153,7 +155,7 @@ class Editor:
             models = self.see(like)
             if not models:
                 raise MienError("no face found in the photograph to be like; give one with a clearly visible face")
-            return Target(scores=models[0].blendshapes, emotion=int(models[0].emotion.argmax()))
+            return worn(as_photo(like), models[0])
         if isinstance(to, str):
             return targets.by_name(to)
         return to if isinstance(to, Target) else targets.by_muscles(dict(to or {}), neutral)
@@ -179,6 +181,7 @@ class Editor:
             "source_emotion": np.array([face.emotion.argmax() for face in faces], np.int64),
             "target_blendshapes": np.stack([target.goal(face.blendshapes) for face in faces]),
             "target_emotion": np.full(len(faces), target.emotion or 0, np.int64),
+            "target_image": np.repeat(_reference(target, self.model.size), len(faces), 0),
         }
         inputs = {name: np.repeat(value, count, 0) for name, value in inputs.items()}
         inputs["intensity"] = np.tile(np.asarray(intensities, np.float32), len(faces))
@@ -187,6 +190,19 @@ class Editor:
             delta = outputs["image"] - inputs["source_image"]
             outputs = {"delta": delta, "flow": np.zeros_like(delta[:, :2])}
         return outputs
+
+
+def worn(photo: Photo, seen: Seen) -> Target:
+    """To be like ``seen``, a face in ``photo``."""
+    face = align.crop(photo.rgb, seen.matrix, REFERENCE)
+    return Target(scores=seen.blendshapes, emotion=int(seen.emotion.argmax()), face=face)
+
+
+def _reference(target: Target, size: int) -> np.ndarray:
+    """(1, 3, S, S) in [-1, 1]: the face to be like; where there is none, zeros, which no photograph is throughout."""
+    if target.face is None:
+        return np.zeros((1, 3, size, size), np.float32)
+    return picture(np.asarray(Image.fromarray(target.face).resize((size, size), Image.Resampling.LANCZOS))[None])
 
 
 def as_photo(given: Picture) -> Photo:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mien import __version__
-from mien.editor import Editor, Seen
+from mien.editor import Editor, Seen, worn
 from mien.errors import MienError
 from mien.photo import provenance
 from mien.photo.draw import PAPER, around
@@ -42,7 +42,7 @@ class Sitter:
     @property
     def target(self) -> Target:
         """The expression that this face wears."""
-        return Target(scores=self.seen[0].blendshapes, emotion=int(self.seen[0].emotion.argmax()))
+        return worn(self.photo, self.seen[0])
 
     @property
     def face(self) -> np.ndarray:

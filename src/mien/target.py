@@ -19,6 +19,7 @@ class Target:
     """One of three: ``expression`` by name, ``muscles`` by name (0..1), or ``scores`` (52,) measured on another face.
 
     relax: begin from the person's neutral face, so that ``muscles`` do not add to what is there.
+    face: the aligned crop (S, S, 3) uint8 of that other face, for models that look at it themselves.
     """
 
     expression: str | None = None
@@ -26,6 +27,7 @@ class Target:
     scores: np.ndarray | None = None
     emotion: int | None = None
     relax: bool = False
+    face: np.ndarray | None = None
 
     def goal(self, start: np.ndarray) -> np.ndarray:
         """(52,) scores to reach from the measured ``start`` (52,), both in [0, 1]. Gaze stays as it is."""

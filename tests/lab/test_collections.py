@@ -12,6 +12,7 @@ from PIL import Image
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES
 from mien.lab.collections import LAYOUTS, Entry, find_layout
+from mien.lab.collections.entry import REGIONS
 from mien.lab.collections.people import SHARES, people_of, splits_of, twins
 from mien.lab.collections.units import SHAPES, muscles_of
 
@@ -111,7 +112,7 @@ def celeba(root: Path) -> list[Row]:
 
 def celebamask(root: Path) -> list[Row]:
     put(root, "CelebA-HQ-img/0.jpg", "CelebA-HQ-img/10.jpg", "CelebA-HQ-img/2.jpg")
-    put(root, "CelebAMask-HQ-mask-anno/0/00000_skin.png")
+    put(root, "CelebAMask-HQ-mask-anno/0/00000_skin.png", "CelebAMask-HQ-mask-anno/0/00000_l_brow.png")
     head = "idx\t\torig_idx\torig_file"
     rows = ("0\t\t119613\t119614.jpg", "2\t\t170000\t170001.jpg", "10\t\t200000\t200001.jpg")
     write(root / "CelebA-HQ-to-CelebA-mapping.txt", head, *rows)
@@ -313,6 +314,20 @@ def test_what_a_collection_knows_to_be_unusable(tmp_path: Path) -> None:
         unusable = {entry.name: entry.unusable for entry in read(layout, tmp_path / layout).values() if entry.unusable}
         assert list(unusable) == names
         assert why in unusable[names[0]]
+
+
+def test_masks_are_those_of_their_picture_and_in_the_order_of_painting(tmp_path: Path) -> None:
+    celebamask(tmp_path)
+    put(tmp_path, *(f"CelebAMask-HQ-mask-anno/{folder}_skin.png" for folder in ("0/00010", "1/00002", "0/02000")))
+    put(tmp_path, "CelebA-HQ-img/2000.jpg", "CelebAMask-HQ-mask-anno/1/02000_hair.png")
+    entries = read("celebamask-hq", tmp_path)
+    found = {name: [(REGIONS[region], file.name) for region, file in entry.regions] for name, entry in entries.items()}
+    assert found == {
+        "0.jpg": [("skin", "00000_skin.png"), ("brows", "00000_l_brow.png")],
+        "2.jpg": [],
+        "10.jpg": [("skin", "00010_skin.png")],
+        "2000.jpg": [("background", "02000_hair.png")],
+    }
 
 
 def test_boxes_are_corners_in_pixels(tmp_path: Path) -> None:

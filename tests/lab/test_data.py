@@ -300,6 +300,27 @@ def test_real_faces_are_the_same_in_the_mirror_on_average(shared: Path, monkeypa
     assert (average.flipped().landmarks - average.landmarks).abs().max() < 0.01
 
 
+def test_regions_that_no_prepare_wrote_are_refused(tmp_path: Path) -> None:
+    path = manifest(tmp_path / "drawn.parquet")
+    table = pq.read_table(path)
+    maps = []
+    for value in (2, 9):
+        blob = io.BytesIO()
+        Image.new("L", (8, 8), value).save(blob, "PNG")
+        maps.append(blob.getvalue())
+    train = table["split"].to_pylist().index("train")
+    for blob, said in ((maps[0], None), (maps[1], "go beyond 5"), (b"no PNG", "cannot be read")):
+        column = pa.array([blob if row == train else None for row in range(len(table))], pa.binary())
+        pq.write_table(table.append_column("regions", column), path)
+        if said:
+            with pytest.raises(MienError, match=said):
+                load(path, "train", frozenset({"image", "regions"}), 16)
+        else:
+            regions = load(path, "train", frozenset({"image", "regions"}), 16).faces.regions
+            assert (regions[0] == 2).all()
+            assert (regions[1:] == 255).all()
+
+
 def test_where_chooses_face_by_face(drawn: Path) -> None:
     batch = faces(drawn).take(torch.arange(4))
     chosen = Faces.where(torch.tensor([True, False, True, False]), batch.flipped(), batch)

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES
+from mien.lab.collections.units import muscles_of
 from mien.lab.data import FaceTable
 from mien.lab.faces import Faces
 from mien.lab.method import Optimizer, Terms
-from mien.lab.methods.ganimation import Critic, GANimation, GANimationConfig
+from mien.lab.methods.ganimation import UNITS, Critic, GANimation, GANimationConfig
 from mien.lab.trainer import Trainer
 
 JAW, BROWS = (BLENDSHAPES.index(name) for name in ("jawOpen", "browInnerUp"))
@@ -37,7 +38,7 @@ def test_the_published_size_at_128_px() -> None:
 
 @pytest.mark.parametrize("size", [16, 32, 48, 64, 96])
 def test_every_size_has_scores_and_a_reading(size: int) -> None:
-    score, read = Critic(size, 4)(torch.rand(2, 3, size, size))
+    score, read = Critic(size, 4, 52)(torch.rand(2, 3, size, size))
     assert score.shape[:2] == (2, 1)
     assert score.numel()
     assert read.shape == (2, 52)
@@ -230,3 +231,22 @@ def test_a_jaw_driven_alone_opens_as_far_as_asked(tmp_path: Path) -> None:
     assert all(more > less for less, more in pairwise(after)), after
     assert after[4] - after[1] > 0.15 * real, after
     assert after[4] - after[0] > 0.5 * real, after
+
+
+def test_action_units_are_the_means_of_their_blendshapes_and_those_of_a_table_come_back(drawn: Path) -> None:
+    """What ``mien prepare --muscles table`` makes of OpenFace's numbers, and what the generator is told of it."""
+    given = {f"AU{unit:02d}_r": str(0.3 * (place + 1)) for place, unit in enumerate(UNITS)}
+    muscles = muscles_of(given | {"AU23_r": "4", "AU25_r": "5"})
+    shapes = torch.tensor([[muscles.get(name, 0.0) for name in BLENDSHAPES]])
+    method, source, target = pieces(drawn, scores="units")
+    wanted = torch.tensor([[0.06 * (place + 1) for place in range(len(UNITS))]])
+    torch.testing.assert_close(method.scores(Faces(blendshapes=shapes)), wanted)
+
+    seen: list[Tensor] = []
+    method.generator.register_forward_hook(lambda module, inputs, output: seen.append(inputs[1]))
+    with torch.no_grad():
+        method.edit(source, target, torch.full((4,), 0.25))
+    torch.testing.assert_close(seen[0], 0.75 * method.scores(source) + 0.25 * method.scores(target))
+    smile = UNITS.index(12)
+    both = [BLENDSHAPES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+    torch.testing.assert_close(method.scores(target)[:, smile], target.blendshapes[:, both].mean(1))

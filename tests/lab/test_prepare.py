@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageDraw
 
 from mien.cli import main
 from mien.editor import Editor
@@ -24,6 +25,8 @@ from mien.lab.collections import Entry
 from mien.lab.collections.measure import _find_enlarged, _instruments, find, measure
 from mien.lab.data import load
 from mien.lab.prepare import prepare
+from mien.lab.readers.segmenter import REGIONS, Segmenter, iou, labels
+from mien.lab.readers.segmenter import drawn as label
 from mien.photo.align import five_points
 
 HEAD = Image.open(Path(__file__).parents[2] / "examples" / "astronaut.png").convert("RGB").crop((120, 0, 340, 260))
@@ -80,7 +83,9 @@ def test_a_collection_becomes_a_manifest_and_stays_as_it_is(tmp_path: Path, caps
     assert "left out 1: cannot be read (Some_Body0_0003.jpg: is not a JPEG" in said
 
     table = pq.read_table(out)
-    assert table.column_names == ["name", "identity", "emotion", "split", "image", "landmarks", "blendshapes"]
+    columns = ["name", "identity", "emotion", "split", "image", "landmarks", "blendshapes", "regions"]
+    assert table.column_names == columns
+    assert table["regions"].null_count == 3, "LFW has no masks"
     assert table["identity"].to_pylist() == ["Some_Body0", "Some_Body1", "Some_Body2"]
     assert table.schema.metadata[b"size"] == b"64"
     assert table.schema.metadata[b"blendshapes"].decode().split(",") == list(BLENDSHAPES)
@@ -112,6 +117,44 @@ def test_the_face_that_is_meant_is_the_one_in_the_box_or_else_in_the_middle() ->
     assert middle is not None
     assert middle.box == right.box
     assert find(pair, (441, 0, 499, 50)) is None
+
+
+def masked(root: Path) -> Path:
+    """CelebAMask-HQ with one picture: masks half its size, on each eye and on the mouth, over skin."""
+    face = find(np.asarray(HEAD))
+    assert face is not None
+    folder = root / "CelebAMask-HQ-mask-anno" / "0"
+    folder.mkdir(parents=True)
+    (root / "CelebA-HQ-img").mkdir()
+    HEAD.save(root / "CelebA-HQ-img" / "7.jpg", quality=95)
+    points = face.landmarks / 2
+    shapes = {"skin": points[:17], "l_eye": points[36:42], "r_eye": points[42:48], "u_lip": points[48:60]}
+    for name, outline in shapes.items():
+        mask = Image.new("RGB", (HEAD.width // 2, HEAD.height // 2))
+        ImageDraw.Draw(mask).polygon([tuple(point) for point in outline], fill=(255, 255, 255))
+        mask.save(folder / f"00007_{name}.png")
+    return root
+
+
+def test_masks_are_cropped_with_their_picture_and_taught_in_place_of_landmarks(tmp_path: Path) -> None:
+    out = tmp_path / "faces.parquet"
+    prepare([masked(tmp_path / "hq")], out, size=64, workers=1)
+    split = pq.read_table(out)["split"][0].as_py()
+    face = load(out, split, Segmenter.reads, 64).faces
+    taught, drawn = labels(face.landmarks, face.regions)[0], label(face.landmarks, 64)[0]
+    assert set(taught.unique().tolist()) == {REGIONS.index(name) for name in ("background", "skin", "eyes", "mouth")}
+    agree = iou(taught, drawn)
+    assert agree[REGIONS.index("mouth")] > 0.75
+    assert agree[REGIONS.index("eyes")] > 0.4, "three pixels high"
+    assert not (taught == REGIONS.index("nose")).any(), "no mask of a nose, no label"
+    assert torch.equal(face.flipped().regions[0], face.regions[0].flip(-1))
+
+
+def test_a_mask_that_cannot_be_read_leaves_the_picture_out(tmp_path: Path) -> None:
+    source = masked(tmp_path / "hq")
+    (source / "CelebAMask-HQ-mask-anno" / "0" / "00007_skin.png").write_bytes(b"not a picture")
+    with pytest.raises(MienError, match=r"its masks cannot be read \(7.jpg: .*00007_skin.png"):
+        prepare([source], tmp_path / "faces.parquet", size=64, workers=1)
 
 
 def test_looking_again_enlarged_finds_the_same_place() -> None:

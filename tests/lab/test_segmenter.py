@@ -14,7 +14,7 @@ from tiny import faces, trainer_of
 from torch import Tensor
 
 from mien.lab.method import Optimizer
-from mien.lab.readers.segmenter import REGIONS, Segmenter, SegmenterConfig, iou, moved, within
+from mien.lab.readers.segmenter import REGIONS, UNKNOWN, Segmenter, SegmenterConfig, iou, labels, moved, within
 from mien.lab.readers.segmenter import drawn as label
 
 
@@ -67,10 +67,36 @@ def test_labels_move_with_the_picture() -> None:
     points = torch.tensor(average_face()).float().expand(6, -1, -1)
     planes = F.one_hot(label(points, 96), 6).permute(0, 3, 1, 2).float()
     torch.manual_seed(0)
-    picture, after = moved(planes, points)
+    picture, after, masks = moved(planes, points, label(points, 96).byte())
     assert (after - points).abs().amax((1, 2)).min() > 0.01, "nothing moved"
-    agrees = picture.argmax(1) == label(after, 96)
-    assert agrees.float().mean() > 0.98
+    for other in (picture.argmax(1), masks):
+        assert (other == label(after, 96)).float().mean() > 0.98
+
+
+def test_a_mask_counts_in_place_of_landmarks_where_there_is_one(drawn: Path) -> None:
+    few = faces(drawn).take(torch.arange(4))
+    assert (few.regions == UNKNOWN).all(), "drawn faces have no masks"
+    assert torch.equal(labels(few.landmarks, few.regions), label(few.landmarks, 32))
+    masks = few.regions.clone()
+    masks[1] = 4
+    both = labels(few.landmarks, masks)
+    assert (both[1] == 4).all()
+    assert torch.equal(both[[0, 2, 3]], label(few.landmarks, 32)[[0, 2, 3]])
+
+
+def test_a_network_learns_from_masks(drawn: Path) -> None:
+    """The same faces and landmarks, other masks: another loss, and one that no landmark moves."""
+    torch.manual_seed(0)
+    method = Segmenter(SegmenterConfig(size=32, widths=(8,), atrous=8, rates=(1,))).eval()
+    few = faces(drawn).take(torch.arange(4))
+    losses = []
+    for masks, points in ((None, few.landmarks), (5, few.landmarks), (5, few.landmarks + 0.2)):
+        torch.manual_seed(0)
+        taught = few.having(
+            landmarks=points, regions=few.regions if masks is None else torch.full_like(few.regions, masks)
+        )
+        losses.append(float(method.loss(taught, taught)["entropy"].detach()))
+    assert losses[0] != losses[1] == losses[2]
 
 
 def test_iou_by_hand() -> None:
@@ -96,7 +122,7 @@ def test_it_finds_the_mouths_of_faces_never_seen(drawn: Path, tmp_path: Path) ->
         trainer.step(step)
     held_out = faces(drawn, "val").take(torch.arange(32))
     torch.manual_seed(1)
-    image, points = moved(held_out.image, held_out.landmarks)
+    image, points, _ = moved(held_out.image, held_out.landmarks, held_out.regions)
     with torch.no_grad():
         read = method.eval()(image)
     torch.testing.assert_close(read.sum(1), torch.ones(32, 32, 32))

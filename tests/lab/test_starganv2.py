@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,9 +15,12 @@ from test_stargan import same_terms
 from tiny import faces, tiny, trainer_of
 from torch import Tensor
 
+from mien.editor import Editor, as_photo, worn
 from mien.errors import MienError
 from mien.expressions import EXPRESSIONS
+from mien.lab.checkpoint import Progress
 from mien.lab.data import FaceTable
+from mien.lab.export import export
 from mien.lab.faces import Faces
 from mien.lab.losses import r1_penalty
 from mien.lab.method import Optimizer
@@ -217,6 +223,38 @@ def test_a_labels_and_a_references_style_are_followed(learned: StarGANv2, drawn:
     assert opened(learned, source, by_reference) > 0.2
     assert opened(learned, source, by_label) > 0.3
     assert opened(learned, source, by_reference[::-1]) < -0.2, "the check itself: styles the other way round"
+
+
+def test_an_edit_follows_the_reference_where_there_is_one_and_else_the_label(learned: StarGANv2, drawn: Path) -> None:
+    source, reference = held_out(drawn), held_out(drawn, SURPRISED)
+    ones, blank = torch.ones(32), torch.zeros_like(reference.image)
+    with torch.no_grad():
+        by_label = learned.restyle(source, learned.mean_style(reference.emotion), ones).image
+        by_reference = learned.restyle(source, learned.style_of(reference), ones).image
+        assert torch.equal(learned.edit(source, reference.only("emotion"), ones).image, by_label)
+        assert torch.equal(learned.edit(source, reference.having(image=blank), ones).image, by_label)
+        assert torch.equal(learned.edit(source, reference, ones).image, by_reference)
+        mixed = reference.having(image=torch.cat([blank[:16], reference.image[16:]]))
+        torch.testing.assert_close(
+            learned.edit(source, mixed, ones).image, torch.cat([by_label[:16], by_reference[16:]]), atol=1e-5, rtol=0
+        )
+    assert (by_label - by_reference).abs().mean() > 0.01
+
+
+def test_the_editor_shows_the_reference_to_an_exported_model(learned: StarGANv2, tmp_path: Path) -> None:
+    """Two references of one expression, two edits; and neither is the edit by label alone."""
+    export(learned, Progress("starganv2", {}, "none", "0"), tmp_path / "v2.onnx")
+    editor = Editor(str(tmp_path / "v2.onnx"))
+    photo = as_photo(Path(__file__).parents[2] / "examples" / "astronaut.png")
+    seen = editor.see(photo)
+    target = worn(photo, seen[0])
+    assert target.face is not None
+    aims = [target, replace(target, face=255 - target.face), replace(target, face=None)]
+    edits = [editor.edit(photo, aim, seen=seen).rgb.astype(float) for aim in aims]
+    assert np.array_equal(edits[0], editor.edit(photo, like=photo, seen=seen).rgb)
+    assert np.array_equal(edits[2], editor.edit(photo, seen[0].expression, seen=seen).rgb)
+    for one, other in pairwise([*edits, edits[0]]):
+        assert np.abs(one - other).max() > 3
 
 
 def test_two_latents_give_two_pictures(learned: StarGANv2, drawn: Path) -> None:

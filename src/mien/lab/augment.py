@@ -41,11 +41,11 @@ def motions(image: Tensor, roll: float, scale: float, shift: float) -> Tensor:
     return torch.stack(rows, 1)
 
 
-def fetched(image: Tensor, motion: Tensor) -> Tensor:
-    """``image`` (B, 3, H, W) moved by ``motion``, in single precision; edges are repeated."""
+def fetched(image: Tensor, motion: Tensor, mode: str = "bilinear") -> Tensor:
+    """``image`` (B, C, H, W) moved by ``motion``, in single precision; edges are repeated."""
     with torch.autocast(image.device.type, enabled=False):
         grid = F.affine_grid(motion, list(image.shape), align_corners=False)
-        return F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False)
+        return F.grid_sample(image.float(), grid, mode, padding_mode="border", align_corners=False)
 
 
 def wobbled(image: Tensor, roll: float = 8.0, scale: float = 0.08, shift: float = 0.04) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, EXPRESSIONS
+from mien.lab.collections.entry import REGIONS
 from mien.lab.faces import Faces
 
 SPLITS = ("train", "val", "test")
@@ -77,16 +78,21 @@ class FaceTable:
         return rarity**balance
 
 
-def load(path: Path, split: str, fields: frozenset[str], size: int, limit: int | None = None) -> FaceTable:
-    """Read one split of a manifest. Rows that lack a needed label are left out.
+def load(
+    path: Path, split: str, fields: frozenset[str], size: int, limit: int | None = None, real: bool = False
+) -> FaceTable:
+    """Read one split of a manifest. Rows that lack a needed label are left out; regions are 255 where there are none.
 
+    real: leave out the rows that `mien augment` made, which nothing may be measured on.
     Raises MienError for a missing file, column or split, before any work.
     """
     table = _read(path, fields)
     if split not in SPLITS:
         raise MienError(f"{split!r} is no split: choose one of {', '.join(SPLITS)}")
     table = table.filter(pc.equal(table["split"], split))
-    for field in fields - {"emotion"}:
+    if real and "synthetic" in table.column_names:
+        table = table.filter(pc.invert(pc.fill_null(table["synthetic"], False)))
+    for field in fields - {"emotion", "regions"}:
         table = table.filter(pc.is_valid(table[field]))
     labels = emotion_labels(table, path)
     if "emotion" in fields:
@@ -109,6 +115,8 @@ def load(path: Path, split: str, fields: frozenset[str], size: int, limit: int |
     if "identity" in fields:
         people = {name: i for i, name in enumerate(sorted(set(table["identity"].to_pylist())))}
         columns["identity"] = torch.tensor([people[name] for name in table["identity"].to_pylist()])
+    if "regions" in fields:
+        columns["regions"] = _regions(table, path, size)
     digest = hashlib.sha256(json.dumps([str(split), size, table["name"].to_pylist()]).encode()).hexdigest()[:16]
     return FaceTable(Faces(**columns), table["name"].to_pylist(), digest)
 
@@ -188,10 +196,14 @@ def _read(path: Path, fields: frozenset[str]) -> pa.Table:
     try:
         names = set(pq.read_schema(path).names)
         labels = {"emotion", "votes"} & names
-        needed = {"name", "split", "image"} | (fields - {"emotion"}) | ({"emotion"} & fields if not labels else set())
+        needed = (
+            {"name", "split", "image"}
+            | (fields - {"emotion", "regions"})
+            | ({"emotion"} & fields if not labels else set())
+        )
         if needed - names:
             raise MienError(f"{path}: no column {', '.join(sorted(needed - names))}; it has {', '.join(sorted(names))}")
-        table = pq.read_table(path, columns=sorted(needed | labels | ({"identity"} & names)))
+        table = pq.read_table(path, columns=sorted(needed | labels | ({"identity", "synthetic", *fields} & names)))
     except (OSError, pa.ArrowException) as error:
         raise MienError(f"{path}: not a readable Parquet manifest ({str(error).splitlines()[0]})") from error
     if "identity" in names:
@@ -231,6 +243,29 @@ def _decode(blob: bytes, size: int) -> np.ndarray:
             (size, size), Image.Resampling.LANCZOS if picture.width > size else Image.Resampling.BICUBIC
         )
     return np.asarray(picture)
+
+
+def _regions(table: pa.Table, path: Path, size: int) -> Tensor:
+    """(N, size, size) uint8, 255 throughout where a row, or the whole manifest, has no mask."""
+    maps = torch.full((len(table), size, size), 255, dtype=torch.uint8)
+    blobs = table["regions"].to_pylist() if "regions" in table.column_names else []
+    for row, (blob, name) in enumerate(zip(blobs, table["name"].to_pylist(), strict=False)):
+        if blob is None:
+            continue
+        try:
+            picture = (
+                Image.open(io.BytesIO(blob), formats=["PNG"])
+                .convert("L")
+                .resize((size, size), Image.Resampling.NEAREST)
+            )
+        except (OSError, TypeError) as error:
+            raise MienError(f"{path}: the regions of row {name!r} cannot be read (PNG is)") from error
+        maps[row] = torch.from_numpy(np.array(picture))
+        if int(maps[row].max()) >= len(REGIONS):
+            raise MienError(
+                f"{path}: the regions of row {name!r} go beyond {len(REGIONS) - 1}; run `mien prepare` again"
+            )
+    return maps
 
 
 def _floats(column: pa.ChunkedArray) -> Tensor:

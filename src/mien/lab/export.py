@@ -141,4 +141,5 @@ def sample(size: int, count: int = 2) -> Faces:
         blendshapes=torch.rand(count, len(BLENDSHAPES)),
         landmarks=torch.rand(count, 68, 2),
         identity=torch.arange(count),
+        regions=torch.zeros(count, size, size, dtype=torch.uint8),
     )

@@ -24,6 +24,7 @@ class Faces:
     blendshapes: (B, 52) in [0, 1], in the order of ``mien.expressions.BLENDSHAPES``.
     landmarks: (B, 68, 2) as x, y in fractions of the crop, iBUG order.
     identity: (B,) integer; equal numbers are the same person.
+    regions: (B, S, S) integer index into ``mien.lab.collections.entry.REGIONS``; 255 where a face has no mask.
     """
 
     image: Tensor = ABSENT
@@ -31,6 +32,7 @@ class Faces:
     blendshapes: Tensor = ABSENT
     landmarks: Tensor = ABSENT
     identity: Tensor = ABSENT
+    regions: Tensor = ABSENT
 
     def present(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""
@@ -67,6 +69,8 @@ class Faces:
         if self.landmarks is not None:
             points = self.landmarks[:, list(LANDMARK_MIRROR)]
             changes["landmarks"] = torch.stack([1 - points[..., 0], points[..., 1]], -1)
+        if self.regions is not None:
+            changes["regions"] = self.regions.flip(-1)
         return replace(self, **changes)
 
     @staticmethod

@@ -46,6 +46,7 @@ FACE = pa.schema(
         "image": pa.binary(),
         "landmarks": pa.list_(pa.float16(), 136),
         "blendshapes": pa.list_(pa.float16(), len(BLENDSHAPES)),
+        "regions": pa.binary(),
     }
 )
 PARTS = pa.schema([*FACE, ("thumbnail", pa.binary()), ("fate", pa.string()), ("why", pa.string())])
@@ -158,11 +159,16 @@ def _named_once(entry: Entry, met: set[str]) -> Entry:
 
 def _open_parts(out: Path, entries: list[Entry], size: int, muscles: Muscles) -> Path:
     """The folder of parts beside ``out``, made or found again; MienError where it belongs to another preparation."""
-    folder, digest = out.with_name(f"{out.name}.parts"), hashlib.sha256(f"{PART} {size} {muscles}".encode())
+    folder, digest = (
+        out.with_name(f"{out.name}.parts"),
+        hashlib.sha256(f"{PART} {size} {muscles} {PARTS.names}".encode()),
+    )
     for entry in entries:
         of = entry.picture
         given = os.path.abspath(of) if isinstance(of, Path) else hashlib.sha256(of.tobytes()).hexdigest()
-        digest.update(repr((entry.name, given, entry.muscles, entry.box, entry.cropped, entry.unusable)).encode())
+        digest.update(
+            repr((entry.name, given, entry.muscles, entry.box, entry.regions, entry.cropped, entry.unusable)).encode()
+        )
     plan = json.dumps({"digest": digest.hexdigest(), "pictures": len(entries), "size": size, "muscles": muscles})
     try:
         folder.mkdir(exist_ok=True)

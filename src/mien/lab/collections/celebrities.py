@@ -5,7 +5,7 @@ Naming. CelebA (Liu et al. 2015, its README): ``Anno/list_attr_celeba.txt`` (a c
 (``000001.jpg 0``; 0 train, 1 val, 2 test), ``Img/img_align_celeba/000001.jpg``; also all in one folder, as
 torchvision keeps it. CelebAMask-HQ (switchablenorms/CelebAMask-HQ, README): ``CelebA-HQ-img/0.jpg``,
 ``CelebAMask-HQ-attribute-anno.txt`` in the form of CelebA's, ``CelebA-HQ-to-CelebA-mapping.txt`` (idx, orig_idx,
-orig_file), ``CelebAMask-HQ-mask-anno/0/00000_skin.png``. LFW (Huang et al. 2007, README):
+orig_file), ``CelebAMask-HQ-mask-anno/0/00000_skin.png`` (2000 pictures a folder). LFW (Huang et al. 2007, README):
 ``lfw/Aaron_Eckhart/Aaron_Eckhart_0001.jpg``.
 """
 
@@ -15,11 +15,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mien.errors import MienError
-from mien.lab.collections.entry import Entry, first, lines, needed, pictures, some
+from mien.lab.collections.entry import REGIONS, Entry, first, lines, needed, pictures, some
 
 CELEBA_SPLITS = {"0": "train", "1": "val", "2": "test"}
 HQ_SPLITS = ((162_770, "train"), (182_637, "val"), (202_599, "test"))
 """The last file number of each of CelebA's splits, which lie in a row."""
+MASKS = {
+    **{"skin": "skin", "nose": "nose", "eye_g": "background", "l_eye": "eyes", "r_eye": "eyes", "l_brow": "brows"},
+    **{"r_brow": "brows", "mouth": "mouth", "u_lip": "mouth", "l_lip": "mouth", "hair": "background"},
+    **{"hat": "background", "neck": "background", "cloth": "background"},
+}
+"""CelebAMask-HQ's classes -> regions, in the order in which its own code paints them; others never lie on a face."""
 
 
 def _celeba_list(path: Path, name: str) -> Path | None:
@@ -73,7 +79,7 @@ def is_celebamask(path: Path) -> bool:
 def celebamask(path: Path) -> Iterator[Entry]:
     """CelebAMask-HQ in CelebA's splits. Put CelebA's ``identity_CelebA.txt`` beside it, and people are known, too.
 
-    The masks stay where they are: nothing in the lab reads masks from a manifest.
+    Its masks become the manifest's regions; hair, hats and glasses before the face count as background.
     """
     listed = first(path, "CelebAMask-HQ-attribute-anno.txt")
     mapped = first(path, "CelebA-HQ-to-CelebA-mapping.txt")
@@ -84,7 +90,17 @@ def celebamask(path: Path) -> Iterator[Entry]:
         source = origin.get(place.name, "")
         digits = source.split(".")[0]
         split = next((s for last, s in HQ_SPLITS if int(digits) <= last), None) if digits.isdigit() else None
-        yield Entry(place.name, place, _smile(attributes.get(place.name, {})), people.get(source), split)
+        smile = _smile(attributes.get(place.name, {}))
+        yield Entry(place.name, place, smile, people.get(source), split, regions=_masks(path, place.stem))
+
+
+def _masks(path: Path, stem: str) -> tuple[tuple[int, Path], ...]:
+    """The masks of picture ``stem``, of those classes that it has."""
+    if not stem.isdigit():
+        return ()
+    folder = path / "CelebAMask-HQ-mask-anno" / str(int(stem) // 2000)
+    files = ((REGIONS.index(region), folder / f"{stem:0>5}_{name}.png") for name, region in MASKS.items())
+    return tuple((region, file) for region, file in files if file.is_file())
 
 
 def is_lfw(path: Path) -> bool:

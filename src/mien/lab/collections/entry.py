@@ -35,6 +35,9 @@ SPLIT = {
 }
 """What collections call the splits -> mien's names."""
 
+REGIONS = ("background", "skin", "brows", "eyes", "nose", "mouth")
+"""What the pixels of a crop are told apart into, in the order of the labels."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -45,6 +48,7 @@ class Entry:
     split: train, val or test where the collection prescribes one.
     muscles: scores in [0, 1] of some blendshapes, by name, from the collection's own table.
     box: x0, y0, x1, y1 in pixels of the picture: which face is meant, where there are several.
+    regions: the collection's own masks as (index into ``REGIONS``, black and white picture), later over earlier.
     cropped: the picture is a face crop already, so that it will do whole where no face is found in it.
     unusable: why the picture is to be left out unseen; "" for nearly all.
     """
@@ -56,6 +60,7 @@ class Entry:
     split: str | None = None
     muscles: Mapping[str, float] | None = None
     box: tuple[float, float, float, float] | None = None
+    regions: tuple[tuple[int, Path], ...] = ()
     cropped: bool = False
     unusable: str = ""
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES
-from mien.lab.collections.entry import Entry
+from mien.lab.collections.entry import REGIONS, Entry
 from mien.model import Model, picture, shipped
 from mien.photo import align
 from mien.photo.find import Face, ShippedFinder
@@ -38,6 +38,7 @@ class Measured:
     """A face, or why there is none.
 
     image: WebP. landmarks: (136,) in fractions of the crop; blendshapes: (52,); None where no face was found.
+    regions: PNG of the indices into ``REGIONS``, None where the collection has no masks.
     thumbnail: 256 gray bytes. fate: "" for a face, ``WHOLE`` for a crop kept whole, else why it is left out.
     why: what more there is to say of that.
     """
@@ -45,6 +46,7 @@ class Measured:
     image: bytes | None = None
     landmarks: np.ndarray | None = None
     blendshapes: np.ndarray | None = None
+    regions: bytes | None = None
     thumbnail: bytes | None = None
     fate: str = ""
     why: str = ""
@@ -64,13 +66,17 @@ def measure(entry: Entry, size: int, muscles: Muscles = "measured") -> Measured:
     if face is None:
         crop = np.asarray(Image.fromarray(rgb).resize((size, size), Image.Resampling.LANCZOS))
         shapes = _of_table(np.zeros(len(BLENDSHAPES)), entry) if muscles == "table" and entry.muscles else None
-        return Measured(_webp(crop), None, shapes, _thumbnail(crop), WHOLE)
+        return Measured(_webp(crop), None, shapes, None, _thumbnail(crop), WHOLE)
     matrix, reader = align.similarity(face.points), _instruments()[1]
     crop = align.crop(rgb, matrix, size)
     shapes = reader.run({"image": picture(align.crop(rgb, matrix, reader.size)[None])})["read"][0].clip(0, 1)
     if muscles == "table":
         shapes = _of_table(shapes, entry)
-    return Measured(_webp(crop), align.move(matrix, face.landmarks).ravel(), shapes, _thumbnail(crop))
+    try:
+        regions = _regions(entry, rgb.shape, matrix, size) if entry.regions else None
+    except MienError as error:
+        return Measured(fate="its masks cannot be read", why=str(error))
+    return Measured(_webp(crop), align.move(matrix, face.landmarks).ravel(), shapes, regions, _thumbnail(crop))
 
 
 def find(rgb: np.ndarray, box: tuple[float, float, float, float] | None = None) -> Face | None:
@@ -126,6 +132,26 @@ def _of_table(shapes: np.ndarray, entry: Entry) -> np.ndarray:
     """``shapes`` (52,) with the values that the collection's own table gives."""
     given = entry.muscles or {}
     return np.array([given.get(name, value) for name, value in zip(BLENDSHAPES, shapes, strict=True)])
+
+
+def _regions(entry: Entry, shape: tuple[int, ...], matrix: np.ndarray, size: int) -> bytes:
+    """The crop of the entry's masks, which may be smaller or larger than the picture of ``shape`` (H, W, 3), as PNG.
+
+    Each region is cropped as a picture is, and a pixel is of the one that covers it most. Raises MienError for masks
+    that cannot be read or differ in size.
+    """
+    masks = [(region, read(file).rgb[:, :, 0] > 127) for region, file in entry.regions]
+    if len({mask.shape for _, mask in masks}) > 1:
+        raise MienError(f"the masks beside {entry.regions[0][1]} differ in size")
+    label = np.zeros(masks[0][1].shape, np.uint8)
+    for region, mask in masks:
+        label[mask] = region
+    high, wide = np.array(shape[:2]) / label.shape  # pixels of the picture to one of a mask
+    planes = np.where(label[..., None] == np.arange(len(REGIONS)), 255, 0).astype(np.uint8)
+    cover = [align.crop(np.ascontiguousarray(planes[..., i : i + 3]), matrix * (wide, high, 1), size) for i in (0, 3)]
+    blob = io.BytesIO()
+    Image.fromarray(np.concatenate(cover, 2).argmax(2).astype(np.uint8)).save(blob, "PNG")
+    return blob.getvalue()
 
 
 def _webp(crop: np.ndarray) -> bytes:

@@ -4,9 +4,10 @@ A style is a vector: the mapping network makes one from a random latent and a la
 face of that label, and the generator paints a face in it. The discriminator has one real-or-fake output for each
 expression. Losses, weights, order of updates and settings are the official code's.
 
-Edits by label go to the mean style of that label; ``style_from`` and ``style_of`` give the styles of one latent and of
-one reference face, and ``restyle`` paints in them. Beyond the paper: an intensity. The style goes in a line from the
-source's own to the wanted one, and the network's change opens from 0 with it, so that intensity 0 is the photograph.
+Edits go to the style of the target's own picture where it has one, and by label alone to the mean style of that label;
+``style_from`` gives the style of one latent, and ``restyle`` paints in it. Beyond the paper: an intensity. The style
+goes in a line from the source's own to the wanted one, and the network's change opens from 0 with it, so that
+intensity 0 is the photograph.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class StarGANv2(Method):
     Config = StarGANv2Config
     reads: ClassVar[frozenset[str]] = frozenset({"image", "emotion"})
     source_fields: ClassVar[tuple[str, ...]] = ("image", "emotion")
-    condition: ClassVar[tuple[str, ...]] = ("emotion",)
+    condition: ClassVar[tuple[str, ...]] = ("image", "emotion")
     average: ClassVar[tuple[str, ...]] = ("generator", "mapping", "style")
     recipe: ClassVar[Recipe] = Recipe(steps=100_000, batch=8, balance=(1.0, 1.0), ema=0.999)
     config: StarGANv2Config
@@ -142,7 +143,12 @@ class StarGANv2(Method):
         return Optimizer(lr=1e-6 if network == "mapping" else 1e-4, betas=(0.0, 0.99), weight_decay=1e-4)
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
-        return self.restyle(source, self.mean_style(target.emotion), intensity)
+        """A target without a picture, or with one that is 0 throughout, as no photograph is, is a label alone."""
+        style = self.mean_style(target.emotion)
+        if target.image is not None:
+            shown = target.image.abs().flatten(1).amax(1, keepdim=True) > 0
+            style = torch.where(shown, self.style_of(target), style)
+        return self.restyle(source, style, intensity)
 
     def restyle(self, source: Faces, style: Tensor, intensity: Tensor) -> Edit:
         """Paint ``source`` in ``style`` (B, D): as it is at intensity 0, fully so at 1."""

@@ -1,7 +1,8 @@
 """segmenter: an aligned crop -> how likely each of its pixels is background, skin, brow, eye, nose or mouth.
 
 DeepLabV3 (Chen et al. 2017): a trunk that stops halving early and widens its convolutions instead (atrous), then a
-pyramid of atrous convolutions beside the average of the whole picture. Its labels are drawn from the 68 landmarks.
+pyramid of atrous convolutions beside the average of the whole picture. Its labels are a collection's own masks where a
+face has one (CelebAMask-HQ's), else they are drawn from the 68 landmarks.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.lab.augment import degraded, fetched, motions, relit
+from mien.lab.collections.entry import REGIONS
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Optimizer, Recipe, Terms, Turn
 
-REGIONS = ("background", "skin", "brows", "eyes", "nose", "mouth")
-"""The classes, in the order of the labels and of the reader's channels."""
+UNKNOWN = 255
+"""The regions of a face that has no mask."""
 
 FOREHEAD, BROW = 0.3, 0.07
 """How far skin reaches above the brows, and brows below their landmarks: in distances from chin to bridge."""
@@ -42,10 +44,10 @@ class SegmenterConfig:
 
 
 class Segmenter(Method):
-    """Learns by cross entropy on moved, relit and degraded crops; the landmarks move along."""
+    """Learns by cross entropy on moved, relit and degraded crops; masks and landmarks move along."""
 
     Config = SegmenterConfig
-    reads: ClassVar[frozenset[str]] = frozenset({"image", "landmarks"})
+    reads: ClassVar[frozenset[str]] = frozenset({"image", "landmarks", "regions"})
     condition: ClassVar[tuple[str, ...]] = ()
     average: ClassVar[tuple[str, ...]] = ("network",)
     recipe: ClassVar[Recipe] = Recipe(batch=16, steps=4000, ema=0.995, decay=0.5)
@@ -63,9 +65,13 @@ class Segmenter(Method):
 
     def loss(self, source: Faces, target: Faces) -> Terms:
         """Both draws of faces are learned from alike."""
-        image, points = moved(torch.cat([source.image, target.image]), torch.cat([source.landmarks, target.landmarks]))
+        image, points, masks = moved(
+            torch.cat([source.image, target.image]),
+            torch.cat([source.landmarks, target.landmarks]),
+            torch.cat([source.regions, target.regions]),
+        )
         read = self.network(relit(degraded(image), 0.3))
-        return {"entropy": F.cross_entropy(read, drawn(points, image.shape[-1]))}
+        return {"entropy": F.cross_entropy(read, labels(points, masks))}
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] -> (B, 6, S, S), the chance of each of ``REGIONS``; they sum to 1."""
@@ -119,6 +125,11 @@ def _unit(inputs: int, outputs: int, kernel: int, stride: int = 1, rate: int = 1
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
+def labels(landmarks: Tensor, regions: Tensor) -> Tensor:
+    """The label of every pixel, (B, S, S) integers: ``regions`` where a face has them, else drawn from landmarks."""
+    return torch.where(regions == UNKNOWN, drawn(landmarks, regions.shape[-1]), regions.long())
+
+
 def drawn(landmarks: Tensor, size: int) -> Tensor:
     """The label of every pixel, (B, S, S) integers into ``REGIONS``, as landmarks (B, 68, 2) in fractions have it.
 
@@ -153,13 +164,17 @@ def within(outline: Tensor, size: int) -> Tensor:
 
 
 def moved(
-    image: Tensor, landmarks: Tensor, roll: float = 12.0, scale: float = 0.12, shift: float = 0.06
-) -> tuple[Tensor, Tensor]:
-    """Turn (degrees), scale and shift each picture (B, 3, S, S) and its landmarks (B, 68, 2) alike, at random."""
+    image: Tensor, landmarks: Tensor, regions: Tensor, roll: float = 12.0, scale: float = 0.12, shift: float = 0.06
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn (degrees), scale and shift pictures (B, 3, S, S), landmarks (B, 68, 2) and regions (B, S, S) alike."""
     motion = motions(image, roll, scale, shift)
     with torch.autocast(image.device.type, enabled=False):
         points = (landmarks * 2 - 1 - motion[:, None, :, 2]) @ motion[:, :, :2].inverse().mT
-    return fetched(image, motion), (points + 1) / 2
+    return (
+        fetched(image, motion),
+        (points + 1) / 2,
+        fetched(regions[:, None], motion, "nearest")[:, 0].to(regions.dtype),
+    )
 
 
 def iou(read: Tensor, truth: Tensor) -> Tensor:
