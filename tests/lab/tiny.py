@@ -28,11 +28,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "starganv2+options": V2 | {"hidden": 16, "style": 16, "spectral": True, "minibatch": True, "identity": True},
     "cyclegan": {"size": 32, "width": 8, "critic_width": 8, "blocks": 1, "pool": 6},
     "ganimation": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
+    "ganimation+units": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2, "scores": "units"},
     "lgpgan": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
     "regions": {"size": 32, "width": 8, "blocks": 1, "critic_steps": 2},
     "regions+face": {"size": 32, "width": 8, "blocks": 1, "mode": "face", "back": "poisson"},
     "regions+delta": {"size": 32, "width": 8, "blocks": 1, "back": "delta"},
     "regions+cyclegan": {"method": "cyclegan", "mode": "image", "size": 32, "width": 8, "blocks": 1},
+    "morphable": {"size": 32},
+    "landmarkcgan": {"size": 32, "width": 8},
+    "landmarkcgan+ablated": {"size": 32, "width": 8, "fusion": False, "spectral": False},
     "muscles": {"size": 32, "widths": (8, 8, 8)},
     "emotion": {"size": 32, "widths": (8, 8, 8)},
     "vgg19": {"size": 32, "width": 2},
@@ -46,8 +50,8 @@ def kind_of(name: str) -> str:
     return name.split("+")[0]
 
 
-ELSEWHERE = {"finder", "landmarks"}
-"""Readers of whole photographs: they learn from another table, and test_finder.py holds them to the same contract."""
+ELSEWHERE = {"finder", "landmarks", "motiongan"}
+"""These learn from other tables than faces, and tests of their own (test_finder.py, ...) hold them to the contract."""
 
 EVERY = [name for name in METHODS | READERS if name not in ELSEWHERE] + [name for name in CONFIGS if "+" in name]
 EDITS = [name for name in EVERY if (METHODS | READERS)[kind_of(name)].condition]
@@ -68,7 +72,7 @@ def tiny(name: str, seed: int = 0) -> Method:
 @lru_cache
 def faces(path: Path, split: str = "train", size: int = 32) -> FaceTable:
     """Drawn faces with every field."""
-    return load(path, split, frozenset({"image", "emotion", "blendshapes", "landmarks", "identity"}), size)
+    return load(path, split, frozenset({"image", "emotion", "blendshapes", "landmarks", "identity", "regions"}), size)
 
 
 def trainer_of(method: Method, path: Path, out: Path, name: str = "test", **recipe: Any) -> Trainer:

@@ -6,8 +6,11 @@ from mien.lab.method import Method
 from mien.lab.methods.cyclegan import CycleGAN
 from mien.lab.methods.flowfill import FlowFill
 from mien.lab.methods.ganimation import GANimation
+from mien.lab.methods.landmarkcgan import LandmarkCGAN
 from mien.lab.methods.laun import LAUN
 from mien.lab.methods.lgpgan import LGPGAN
+from mien.lab.methods.morphable import Morphable
+from mien.lab.methods.motiongan import MotionGAN
 from mien.lab.methods.regions import Regions
 from mien.lab.methods.stargan import StarGAN
 from mien.lab.methods.starganv2 import StarGANv2
@@ -28,6 +31,9 @@ METHODS: dict[str, type[Method]] = {
     "ganimation": GANimation,
     "lgpgan": LGPGAN,
     "regions": Regions,
+    "morphable": Morphable,
+    "landmarkcgan": LandmarkCGAN,
+    "motiongan": MotionGAN,
 }
 
 READERS: dict[str, type[Method]] = {
