@@ -1,81 +1,23 @@
-"""``mien compare`` on drawn faces: what is measured, refused and left out, and the same report each time."""
+"""``mien compare`` on drawn faces: what is measured, refused and left out, and going on after a kill."""
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from tiny import QUIET, tiny, trainer_of
+from panel import PANEL, Fake, rewritten, wish
+from tiny import QUIET
 
 from mien import Editor
 from mien.editor import Seen
 from mien.errors import MienError
-from mien.expressions import BLENDSHAPES, EXPRESSIONS
-from mien.lab import commands, judges
-from mien.lab.charts import ticks
-from mien.lab.compare import Comparison, Wish, choose, compare, face_mask, spread
-from mien.lab.export import export
-from mien.lab.judges import Kind, find_judges
-from mien.lab.report import write
+from mien.lab import judges
+from mien.lab.chosen import choose, spread
+from mien.lab.compare import Comparison, compare, face_mask
+from mien.lab.kept import Kept
 from mien.photo.find import face_of
-
-STAMP = re.compile(r'Measured 20\d\d-.*|"stamp": \{.*\}', re.S)
-
-
-@dataclass(frozen=True)
-class Fake:
-    """A judge of a few lines: it looks for red beside the mouth, where a smile's corners go, or at 8 x 8 means."""
-
-    name: str
-    kind: Kind
-    independent: bool = True
-
-    def read(self, images: np.ndarray) -> np.ndarray:
-        side = images.shape[1] // 8
-        means = images.reshape(len(images), 8, side, 8, side, 3).mean((2, 4, 5)).reshape(len(images), -1) / 255
-        if self.kind == "expression":
-            chance = np.full((len(images), len(EXPRESSIONS)), 0.05)
-            chance[:, EXPRESSIONS.index("happiness")] = 0.5 + redness(images, 0.71, 0.35) - redness(images, 0.6, 0.3)
-            chance[:, EXPRESSIONS.index("neutral")] = 0.52
-            return chance
-        if self.kind == "muscles":
-            return np.tile(means, (1, 2))[:, : len(BLENDSHAPES)]
-        return means[:, :9]
-
-
-def redness(images: np.ndarray, y: float, x: float) -> np.ndarray:
-    """(N,) how far red exceeds green in a small square there."""
-    side, reach = images.shape[1], max(1, images.shape[1] // 32)
-    rows, columns = (slice(round(at * side) - reach, round(at * side) + reach) for at in (y, x))
-    patch = images[:, rows, columns].astype(float).mean((1, 2))
-    return (patch[:, 0] - patch[:, 1]) / 255
-
-
-PANEL = [Fake("eye", "expression"), Fake("ear", "identity"), Fake("hand", "muscles", independent=False)]
-
-
-@pytest.fixture(scope="module")
-def stargan(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny trained stargan, exported."""
-    folder = tmp_path_factory.mktemp("stargan")
-    trainer_of(tiny("stargan"), drawn, folder, "stargan", steps=3).run(console=QUIET)
-    export(*commands.restore(folder), folder / "mine.onnx")
-    return str(folder / "mine.onnx")
-
-
-def wish(data: Path, **changes: object) -> Wish:
-    return replace(Wish(data, "happiness", size=32, count=8, intensity=(0.5, 1.0)), **changes)
-
-
-@pytest.fixture(scope="module")
-def made(stargan: str, drawn: Path) -> Comparison:
-    return compare([stargan], wish(drawn), PANEL, ["no such judge"], QUIET)
 
 
 def test_control_model_and_ceiling_stand_side_by_side(made: Comparison) -> None:
@@ -136,17 +78,6 @@ def test_everybody_comes_once_before_anybody_comes_twice() -> None:
     assert spread(rows, people, {2, 4}, 2) == [5, 7]
     assert spread(rows, people, {2}, 3) == [0, 5, 7]
     assert spread(rows, people, set(), 99) == rows
-
-
-def rewritten(drawn: Path, path: Path, leave_out: tuple[str, ...] = (), **columns: object) -> Path:
-    """The drawn manifest with columns changed row by row, or left out."""
-    table = pq.read_table(drawn)
-    rows = table.to_pylist()
-    for name, change in columns.items():
-        values = pa.array([change(row) for row in rows], table.schema.field(name).type)
-        table = table.set_column(table.column_names.index(name), name, values)
-    pq.write_table(table.drop_columns(list(leave_out)), path)
-    return path
 
 
 def test_sets_are_compared_where_there_are_enough_of_other_people(stargan: str, drawn: Path, tmp_path: Path) -> None:
@@ -225,6 +156,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(stargan: str, drawn: Pat
         ([stargan], {"intensity": (2.0,)}, "up to 1.5"),
         ([stargan], {"intensity": ()}, "no intensity"),
         ([stargan], {"size": 16}, "size 16"),
+        ([stargan], {"reference": -1}, "numbers of faces"),
     ):
         with pytest.raises(MienError, match=words) as error:
             compare(models, wish(**({"data": drawn} | asked)), PANEL, console=QUIET)
@@ -246,65 +178,51 @@ def test_a_judge_that_gives_another_number_of_rows_is_refused(stargan: str, draw
         compare([stargan], wish(drawn), [Short("eye", "expression")], console=QUIET)
 
 
-def test_the_same_report_from_the_same_inputs_but_for_the_stamp(
-    made: Comparison, stargan: str, drawn: Path, tmp_path: Path
+def test_a_killed_comparison_goes_on_where_it_was(
+    made: Comparison, stargan: str, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(made, tmp_path / "one")
-    later = {"date": "2031-01-01T00:00:00+00:00", "machine": "a drum", "milliseconds_per_edit": {"mine": 1e6}}
-    again = compare([stargan], wish(drawn), PANEL, ["no such judge"], QUIET)
-    write(replace(again, stamp=later), tmp_path / "two")
-    for name in ("report.html", "report.json", "table.md", "table.tex"):
-        one, two = ((tmp_path / folder / name).read_text() for folder in ("one", "two"))
-        assert one != two
-        assert STAMP.search(one), name
-        assert not any("Measured" in text.split("Measured 2")[0][-200:] for text in (one, two))
-        if name == "report.json":
-            assert json.loads(two).pop("stamp") == later
-            one, two = (json.dumps({**json.loads(text), "stamp": 0}) for text in (one, two))
-        kept = [[line for line in text.splitlines() if "Measured 20" not in line] for text in (one, two)]
-        assert kept[0] == kept[1]
-        assert len(one.splitlines()) - len(kept[0]) == (0 if name == "report.json" else 1)
+    """The second run edits nothing, reads only what was not read, and says the same."""
+    seen: list[int] = []
+
+    @dataclass(frozen=True)
+    class OfAFile(Fake):
+        path: Path = Path(__file__)
+
+        def read(self, images: np.ndarray) -> np.ndarray:
+            seen.append(len(images))
+            return super().read(images)
+
+    class Killer(Fake):
+        def read(self, images: np.ndarray) -> np.ndarray:
+            raise KeyboardInterrupt
+
+    kept = Kept(tmp_path / "kept")
+    eye = OfAFile("eye", "expression")
+    with pytest.raises(KeyboardInterrupt):
+        compare([stargan], wish(drawn), [eye, Killer("ear", "identity")], ["no such judge"], QUIET, kept)
+    assert sum(seen) == 8 * 4
+    monkeypatch.setattr(Editor, "sweep", None)
+    again = compare([stargan], wish(drawn), [eye, *PANEL[1:]], ["no such judge"], QUIET, kept)
+    assert sum(seen) == 8 * 4
+    for one, two in zip(made.rows, again.rows, strict=True):
+        assert one.figures == two.figures
+        np.testing.assert_array_equal(one.case.images, two.case.images)
+    monkeypatch.undo()
+    other = compare([stargan], wish(drawn, intensity=(1.0,)), [eye], console=QUIET, kept=kept)
+    assert "change" in other.rows[1].figures, "another wish is edited anew"
+    assert sum(seen) == 8 * 4, "the same pictures are not read again"
 
 
-def test_the_page_asks_for_nothing_from_outside(made: Comparison, tmp_path: Path) -> None:
-    page = write(made, tmp_path).read_text()
-    assert not re.findall(r"(?:src|href)=\"(?!data:)|url\(|@import|<script|https?://", page)
-    assert "width=device-width" in page
-    pictures = page.count("data:image/webp;base64,")
-    assert pictures >= 8 * 3 + 3 * 3
-    for said in ("Identity against change", "Identity against expression", "Map of identities", "Left out", "hand†"):
-        assert said in page
-    assert page.count("<div") == page.count("</div>")
-    assert page.count("<svg") == page.count("</svg>") == 4
+def test_networks_that_compare_sets_read_full_intensity_alone(stargan: str, drawn: Path) -> None:
+    seen: list[int] = []
 
+    class Features(Fake):
+        def read(self, images: np.ndarray) -> np.ndarray:
+            seen.append(len(images))
+            return super().read(images)
 
-def test_axes_have_a_few_round_ticks_around_the_values() -> None:
-    for low, high in ((0, 1), (0.62, 0.98), (-0.3, 7.9), (0, 0.013), (4, 4), (0, 1000), (0.1, 0.7)):
-        marks = ticks(low, high)
-        assert marks[0] <= low <= high <= marks[-1] + 1e-9
-        assert 2 <= len(marks) <= 8
-        assert np.allclose(np.diff(marks), marks[1] - marks[0])
-
-
-def test_names_cannot_break_the_page_or_the_tables(made: Comparison, tmp_path: Path) -> None:
-    rows = [replace(row, case=replace(row.case, name="<b>a_b&")) for row in made.rows[:2]]
-    write(replace(made, rows=rows), tmp_path)
-    assert "<b>a_b&" not in (tmp_path / "report.html").read_text()
-    assert r"<b>a\_b\&" in (tmp_path / "table.tex").read_text()
-
-
-def test_json_and_tables_tell_the_same_figures(made: Comparison, tmp_path: Path) -> None:
-    write(made, tmp_path)
-    report = json.loads((tmp_path / "report.json").read_text())
-    model = report["rows"][1]
-    assert model["model"]["name"] == "stargan"
-    assert [step["intensity"] for step in model["steps"]] == [0.5, 1.0]
-    figure = model["figures"]["change"]
-    told = f"{figure['value']:.3g} [{figure['low']:.3g}, {figure['high']:.3g}] (8)"
-    assert told in (tmp_path / "table.md").read_text()
-    assert f"{figure['value']:.3g} " in (tmp_path / "table.tex").read_text()
-    assert report["judges"][2] == {"name": "hand", "kind": "muscles", "independent": False}
-    assert report["asked"]["data"] == "drawn.parquet"
+    compare([stargan], wish(drawn), [Features("nose", "features")], console=QUIET)
+    assert sum(seen) == 8 * 3
 
 
 def test_the_face_is_inside_its_mask_and_the_corners_are_not(drawn: Path) -> None:
@@ -314,73 +232,3 @@ def test_the_face_is_inside_its_mask_and_the_corners_are_not(drawn: Path) -> Non
         assert mask[min(y, 31), x]
     assert not mask[[0, 0], [0, 31]].any()
     assert 0.3 < mask.mean() < 0.9
-
-
-def test_judges_are_found_by_their_files(tmp_path: Path) -> None:
-    found, absent = find_judges(None)
-    assert [judge.name for judge in found] == ["mien emotion", "mien muscles"]
-    assert not any(judge.independent for judge in found)
-    assert len(absent) == 4
-    with pytest.raises(MienError, match="no judge in there"):
-        find_judges(tmp_path)
-    (tmp_path / "MobileFaceNet.onnx").write_text("not a network")
-    found, absent = find_judges(tmp_path)
-    assert found[0].name == "MobileFaceNet"
-    assert len(absent) == 3
-    with pytest.raises(MienError, match="not a network"):
-        found[0].read(np.zeros((1, 32, 32, 3), np.uint8))
-
-
-def test_own_readers_read_any_size_of_crop() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)
-    chances = judges.Own("emotion").read(images)
-    np.testing.assert_allclose(chances.sum(1), 1, atol=1e-5)
-    assert judges.Own("muscles").read(images).shape == (3, len(BLENDSHAPES))
-
-
-def test_the_square_around_the_face_is_where_it_should_be() -> None:
-    """A bright column and a bright row, found again at their places in the square."""
-    image = np.zeros((1, 100, 100, 3), np.uint8)
-    image[0, :, 48:52] = 255
-    image[0, 56:60] = 255
-    cut = judges.faces(image, 91, "L")[0].astype(int)
-    assert abs(cut[5].argmax() - 45) <= 2
-    assert abs(cut[:, 5].argmax() - 45) <= 2
-
-
-def test_outside_judges_know_real_faces(shared: Path, tmp_path: Path) -> None:
-    """Each adaptor on real photographs: chances that sum to 1, people told apart, expressions mostly right."""
-    data = shared / "data" / "lfw-expressions-128.parquet"
-    if not (shared / "weights" / "MobileFaceNet.onnx").is_file():
-        pytest.skip("needs the judges' weights beside the data")
-    chosen, _ = choose(Wish(data, "happiness", split="val", count=20))
-    found, _ = find_judges(shared / "weights")
-    panel = {judge.name: judge for judge in found}
-    smiles = panel["face-api"].read(chosen.real)
-    np.testing.assert_allclose(smiles.sum(1), 1, atol=1e-4)
-    happy = EXPRESSIONS.index("happiness")
-    assert (smiles.argmax(1) == happy).mean() > 0.75
-    assert (panel["mini-Xception"].read(chosen.real).argmax(1) == happy).mean() > 0.5
-    before, after = (panel["MobileFaceNet"].read(images) for images in (chosen.images, chosen.real))
-    before, after = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (before[chosen.pair], after))
-    assert (before * after).sum(1).mean() > 0.45
-    assert abs((before * np.roll(after, 1, 0)).sum(1).mean()) < 0.15
-
-
-def test_from_words_to_a_report(stargan: str, drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [stargan, "--data", str(drawn), "--to", "happiness", "--from", "sadness", "--out", str(tmp_path / "r")]
-    more = ["--size", "32", "--count", "6", "--intensity", "0.5,1", "--split", "val"]
-    assert commands.main("compare", [*words, *more]) == 0
-    assert str(tmp_path / "r" / "report.html") in capsys.readouterr().out
-    report = json.loads((tmp_path / "r" / "report.json").read_text())
-    assert report["asked"] == {
-        "data": "drawn.parquet", "to": "happiness", "start": "sadness", "split": "val", "count": 6,
-        "intensity": [0.5, 1.0], "size": 32,
-    }  # fmt: skip
-    assert [judge["name"] for judge in report["judges"]] == ["mien emotion", "mien muscles"]
-    assert any("--judges FOLDER" in said for said in report["left_out"])
-    with pytest.raises(MienError, match="give --overwrite"):
-        commands.main("compare", [*words, *more])
-    assert commands.main("compare", [*words, *more[:-4], "--intensity", "1", "--overwrite"]) == 0
-    report = json.loads((tmp_path / "r" / "report.json").read_text())
-    assert report["asked"]["intensity"] == [1.0]

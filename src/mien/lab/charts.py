@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,6 +14,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 """Okabe and Ito's, which the colour-blind can tell apart; from the ninth model on they begin anew."""
 WIDTH, HEIGHT = 340, 240
 LEFT, RIGHT, TOP, BOTTOM = 44, 330, 10, 200
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in the chart's units."""
 
 
 def colour(number: int) -> str:
@@ -51,20 +54,56 @@ def chart(
     ]
     parts += [text(px(x), BOTTOM + 16, f"{x:g}", "middle") for x in x_ticks]
     parts.append(text((LEFT + RIGHT) / 2, HEIGHT - 6, across, "middle"))
-    for name, y in levels.items():
-        parts += [line(LEFT, py(y), RIGHT, py(y), "var(--soft)", 'stroke-dasharray="4 3"')]
-        parts += [text(RIGHT, py(y) - 4, name, "end")]
+    taken: list[Box] = []
+    for y in levels.values():
+        parts.append(line(LEFT, py(y), RIGHT, py(y), "var(--soft)", 'stroke-dasharray="4 3"'))
     for number, points in enumerate(series):
         path = " ".join(f"{px(x):.1f},{py(f.value):.1f}" for x, f in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour(number)}" stroke-width="2"/>')
         for x, f in points:
             parts.append(line(px(x), py(f.low), px(x), py(f.high), colour(number)))
             parts.append(dot(px(x), py(f.value), 3.5, colour(number)))
-    for name, x, y in spots:
-        side = "start" if px(x) < (LEFT + RIGHT) / 2 else "end"
+            taken += [around(px(x), py(f.value), 5), (px(x) - 2, py(f.high), px(x) + 2, py(f.low))]
+        for (x0, f0), (x1, f1) in pairwise(points):
+            between = np.linspace((px(x0), py(f0.value)), (px(x1), py(f1.value)), 12)
+            taken += [around(float(x), float(y), 1) for x, y in between]
+    for _, x, y in spots:
         parts.append(dot(px(x), py(y), 4, "var(--soft)"))
-        parts.append(text(px(x) + (8 if side == "start" else -8), py(y) + 4, name, side))
+        taken.append(around(px(x), py(y), 5))
+    for name, y in levels.items():
+        places = [(at, py(y) + off, side) for off in (-4, 12) for at, side in ((RIGHT, "end"), (LEFT + 4, "start"))]
+        parts.append(label(name, places, taken))
+    for name, x, y in spots:
+        beside = [(px(x) + 8, py(y) + 4, "start"), (px(x) - 8, py(y) + 4, "end")]
+        below = [(px(x), py(y) - 8, "middle"), (px(x), py(y) + 16, "middle")]
+        parts.append(label(name, beside + below, taken))
     return figure(title, f"up: {up}", "".join(parts), HEIGHT)
+
+
+def around(x: float, y: float, radius: float) -> Box:
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def label(words: str, places: Sequence[tuple[float, float, str]], taken: list[Box]) -> str:
+    """``words`` at the first of ``places`` (x, y, anchor) that hides nothing, else where they hide least.
+
+    taken: what is drawn already; the label is added to it.
+    """
+    width = 5.8 * len(words)
+
+    def box(place: tuple[float, float, str]) -> Box:
+        x, y, anchor = place
+        left = x - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+        return left, y - 9, left + width, y + 2
+
+    def hidden(place: tuple[float, float, str]) -> int:
+        x0, y0, x1, y1 = box(place)
+        beyond = x0 < LEFT or x1 > WIDTH or y0 < 0 or y1 > BOTTOM + 4
+        return 20 * beyond + sum(x0 < b[2] and b[0] < x1 and y0 < b[3] and b[1] < y1 for b in taken)
+
+    best = min(places, key=hidden)
+    taken.append(box(best))
+    return text(best[0], best[1], words, best[2])
 
 
 def scatter(title: str, note: str, places: np.ndarray, marks: Sequence[int], owners: Sequence[int]) -> str:

@@ -5,87 +5,34 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-import tyro
 from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import Progress
 from scipy.spatial import ConvexHull
 
+from mien import __version__
 from mien import target as targets
-from mien.editor import STRONGEST, Editor, Seen
+from mien.editor import Editor, Seen
 from mien.errors import MienError
-from mien.expressions import EXPRESSIONS, TEMPLATE, Expression
-from mien.lab.data import load
-from mien.lab.judges import Judge, Own, to_crop
-from mien.lab.measures import FEWEST, Case, Measure, Readings, measures_of
+from mien.expressions import TEMPLATE
+from mien.lab.chosen import Chosen, Wish, checked, choose, missing
+from mien.lab.judges import Filed, Judge, Own, to_crop
+from mien.lab.kept import NOWHERE, Kept, digest
+from mien.lab.measures import Case, Measure, Readings, measures_of
 from mien.lab.metrics import Figure
 from mien.photo.find import face_of
 from mien.photo.read import Photo
 
-REFERENCE = 500
-"""Real photographs of the target, at most, that distances are measured from."""
-
-
-Numbers = tyro.constructors.PrimitiveConstructorSpec(
-    nargs="*",
-    metavar="0.5,1",
-    instance_from_str=lambda words: tuple(float(part) for word in words for part in word.split(",")),
-    is_instance=lambda value: isinstance(value, tuple),
-    str_from_instance=lambda value: [f"{number:g}" for number in value],
-)
-"""On the command line: numbers parted by commas or spaces."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What to compare on.
-
-    Attributes:
-        data: A Parquet manifest of aligned faces.
-        to: The expression to change to.
-        start: The expression that the faces wear.
-        split: Whose faces: test holds people that no model was trained or chosen on.
-        count: Faces to edit, at most; people with a real photograph of the target come first.
-        intensity: The strengths to edit at; the tables are of the last and largest.
-        size: Side in pixels at which the crops are edited and judged.
-    """
-
-    data: Path
-    to: Expression
-    start: Annotated[Expression, tyro.conf.arg(name="from")] = "neutral"
-    split: str = "test"
-    count: int = 200
-    intensity: Annotated[tuple[float, ...], Numbers] = (0.25, 0.5, 0.75, 1.0)
-    size: int = 128
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The faces of a comparison, uint8 (N, S, S, 3).
-
-    people: (N,) who each source is. landmarks: (N, 68, 2) in fractions, None where the manifest has none.
-    real: (M, S, S, 3) photographs of the target expression. pair: (M,) which source each of them is of, -1 where it is
-    of another person. others: (M,) who each of them is. reference: further real photographs of the target, of people
-    who are not among the sources.
-    """
-
-    images: np.ndarray
-    names: list[str]
-    people: np.ndarray
-    landmarks: np.ndarray | None
-    real: np.ndarray
-    pair: np.ndarray
-    others: np.ndarray
-    reference: np.ndarray
+AT_ONCE = 32
+"""Faces that are edited, or read by a judge, between two writings to the disk."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +65,18 @@ def compare(
     judges: Sequence[Judge],
     absent: Sequence[str] = (),
     console: Console | None = None,
+    kept: Kept = NOWHERE,
 ) -> Comparison:
     """Edit the same faces with each of ``models`` (shipped names or ``.onnx`` files) and have ``judges`` measure all.
 
-    absent: what is known to be missing, for the report to say. Raises MienError before any edit for an unknown model,
-    split or expression, for a class without faces, for too few faces, and for a model that cannot edit these.
+    absent: what is known to be missing, for the report to say. kept: where edits and readings stay, so that the same
+    call goes on after it was killed; a judge without a file of its own reads anew. Raises MienError before any edit for
+    an unknown model, split or expression, for a class without faces, for too few faces, and for a model that cannot
+    edit these.
     """
     editors = opened(models)
     wish = checked(wish)
-    chosen, digest = choose(wish)
+    chosen, data = choose(wish)
     for name, editor in editors.items():
         if "landmarks" in editor.model.about["source"] and chosen.landmarks is None:
             raise MienError(f"{name} reads landmarks, which {wish.data} has not; `mien prepare` measures them")
@@ -134,10 +84,11 @@ def compare(
         seen = measured(chosen)
         edits, spent = {}, {}
         for name, editor in editors.items():
-            edits[name], spent[name] = edited(editor, chosen, seen, wish, progress, name)
+            edits[name], spent[name] = edited(editor, chosen, seen, wish, progress, name, kept)
         pictures = {"source": chosen.images, "real": chosen.real, "reference": chosen.reference}
         pictures |= {f"{name}@{at}": images for name, each in edits.items() for at, images in each.items()}
-        readings = read_all(judges, pictures, progress)
+        between = {f"{name}@{at}" for name in edits for at in wish.intensity[:-1]}
+        readings = read_all(judges, pictures, between, progress, kept)
         measures = measures_of(judges, wish.to, len(chosen.reference))
         cases = cases_of(chosen, wish, editors, seen, edits, readings)
         rows, lacks = [], defaultdict(list)
@@ -149,7 +100,7 @@ def compare(
             rows.append(Row(case, figures, each, editors[case.name].model.about if case.kind == "model" else {}))
     shown = [measure for measure in measures if any(measure.key in row.figures for row in rows)]
     left_out = [*absent, *missing(chosen, wish), *(f"{said} ({', '.join(names)})" for said, names in lacks.items())]
-    return Comparison(wish, digest, chosen, judges, shown, rows, left_out, stamp_of(spent))
+    return Comparison(wish, data, chosen, judges, shown, rows, left_out, stamp_of(spent))
 
 
 def stamp_of(spent: dict[str, float]) -> dict[str, Any]:
@@ -172,90 +123,6 @@ def opened(models: Sequence[str]) -> dict[str, Editor]:
     return {name: Editor(model) for name, model in zip(names, models, strict=True)}
 
 
-def checked(wish: Wish) -> Wish:
-    """The wish with its intensities in order; MienError where it makes no sense."""
-    targets.by_name(wish.to)
-    if wish.to == wish.start:
-        raise MienError(f"from {wish.start} to {wish.to} is no change; give another --from or --to")
-    for value in wish.intensity:
-        if not 0 < value <= STRONGEST:
-            raise MienError(f"intensity {value:g}: give numbers above 0 and up to {STRONGEST}; 0 is the control row")
-    if not wish.intensity:
-        raise MienError("no intensity to edit at; give one or more, for example --intensity 0.5 1")
-    if wish.size < 32:
-        raise MienError(f"size {wish.size}: faces of less than 32 pixels cannot be judged")
-    return replace(wish, intensity=tuple(sorted(set(wish.intensity))))
-
-
-def choose(wish: Wish) -> tuple[Chosen, str]:
-    """The faces to edit, the real ones beside them, and a digest of the data; MienError where there are too few."""
-    try:
-        columns = set(pq.read_schema(wish.data).names)
-    except (OSError, ValueError) as error:
-        raise MienError(f"{wish.data}: not a readable Parquet manifest; check --data") from error
-    optional = {"landmarks", "identity"} & columns
-    table = load(wish.data, wish.split, frozenset({"image", "emotion"} | optional), wish.size)
-    label = table.faces.emotion.numpy()
-    people = np.arange(len(table)) if table.faces.identity is None else table.faces.identity.numpy()
-    order = np.argsort(table.names, kind="stable")
-    of = {name: [i for i in order if EXPRESSIONS[label[i]] == name] for name in EXPRESSIONS}
-    sources = spread(of[wish.start], people, {people[i] for i in of[wish.to]}, wish.count)
-    if len({people[i] for i in sources}) < FEWEST:
-        there = ", ".join(f"{name} {len(rows)}" for name, rows in of.items() if rows)
-        raise MienError(
-            f"{wish.data}: {len(sources)} {wish.start} faces to edit in split {wish.split}, and {FEWEST} people "
-            f"are needed; it has {there}; give another --from, --split or --count"
-        )
-    real, pair = partners(sources, of[wish.to], people)
-    taken = {people[i] for i in [*sources, *real]}
-    rest = spread([i for i in of[wish.to] if people[i] not in taken], people, set(), REFERENCE)
-    pixels = table.faces.image.permute(0, 2, 3, 1).numpy()
-    landmarks = None if table.faces.landmarks is None else table.faces.landmarks.numpy()[sources]
-    return Chosen(
-        pixels[sources],
-        [table.names[i] for i in sources],
-        people[sources],
-        landmarks,
-        pixels[real],
-        np.array(pair, int),
-        people[real],
-        pixels[rest],
-    ), table.digest
-
-
-def spread(rows: Sequence[int], people: np.ndarray, first: set[int], count: int) -> list[int]:
-    """``count`` of ``rows``: everybody's first photograph before any second, people in ``first`` before others.
-
-    Of a group that does not fit whole, evenly spread ones are taken.
-    """
-    photos: Counter[int] = Counter()
-    groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
-    for i in rows:
-        who = people[i]
-        groups[photos[who], who not in first].append(i)
-        photos[who] += 1
-    taken: list[int] = []
-    for key in sorted(groups):
-        group, room = groups[key], count - len(taken)
-        taken += group if len(group) <= room else [group[k] for k in np.linspace(0, len(group) - 1, room).astype(int)]
-    return sorted(taken, key=rows.index)
-
-
-def partners(sources: list[int], wanted: list[int], people: np.ndarray) -> tuple[list[int], list[int]]:
-    """For each source a row of ``wanted``: of the same person where there is one, else of somebody else, each once.
-
-    Also which source each is of, -1 for somebody else.
-    """
-    here = {people[i] for i in sources}
-    own: dict[int, list[int]] = defaultdict(list)
-    for i in wanted:
-        own[people[i]].append(i)
-    pairs = [(own[people[i]].pop(0), k) for k, i in enumerate(sources) if own[people[i]]]
-    strangers = spread([i for i in wanted if people[i] not in here], people, set(), len(sources) - len(pairs))
-    both = pairs + [(i, -1) for i in strangers]
-    return [i for i, _ in both], [k for _, k in both]
-
-
 def measured(chosen: Chosen) -> list[Seen]:
     """The crops as the editor sees the faces of a photograph: read by the readers that come with mien."""
     size = chosen.images.shape[1]
@@ -268,32 +135,67 @@ def measured(chosen: Chosen) -> list[Seen]:
 
 
 def edited(
-    editor: Editor, chosen: Chosen, seen: list[Seen], wish: Wish, progress: Progress, name: str
+    editor: Editor, chosen: Chosen, seen: list[Seen], wish: Wish, progress: Progress, name: str, kept: Kept
 ) -> tuple[dict[float, np.ndarray], float]:
     """Each face at each intensity through the editor, by intensity; and the median milliseconds of an edit."""
-    results, spent = [], []
-    for image, face in progress.track(list(zip(chosen.images, seen, strict=True)), description=f"{name}: edit"):
+    model, asked = digest(editor.model.path.read_bytes()), (__version__, wish.to, wish.intensity)
+
+    def one(image: np.ndarray, face: Seen) -> tuple[np.ndarray, float]:
         photo = Photo.from_array(image)
         began = time.perf_counter()
-        results.append([e.rgb for e in editor.sweep(photo, wish.to, wish.intensity, seen=[face])])
-        spent.append((time.perf_counter() - began) * 1e3 / len(wish.intensity))
-    images = {value: np.stack([row[i] for row in results]) for i, value in enumerate(wish.intensity)}
-    return images, float(np.median(spent))
+        row = np.stack([e.rgb for e in editor.sweep(photo, wish.to, wish.intensity, seen=[face])])
+        return row, (time.perf_counter() - began) * 1e3 / len(wish.intensity)
+
+    parts = []
+    bar = progress.add_task(f"{name}: edit", total=len(seen))
+    for first in range(0, len(seen), AT_ONCE):
+        images, faces = chosen.images[first : first + AT_ONCE], seen[first : first + AT_ONCE]
+
+        def made(images: np.ndarray = images, faces: list[Seen] = faces) -> dict[str, np.ndarray]:
+            rows, spent = zip(*map(one, images, faces), strict=True)
+            return {"images": np.stack(rows), "spent": np.array(spent)}
+
+        read = [value for face in faces for value in (face.face.landmarks, face.blendshapes, face.emotion)]
+        parts.append(kept.arrays(("edit", model, asked, images, *read), made))
+        progress.advance(bar, len(faces))
+    images = np.concatenate([part["images"] for part in parts])
+    spent = np.concatenate([part["spent"] for part in parts])
+    return {value: images[:, i] for i, value in enumerate(wish.intensity)}, float(np.median(spent))
 
 
-def read_all(judges: Sequence[Judge], pictures: dict[str, np.ndarray], progress: Progress) -> dict[str, Readings]:
-    """What every judge reads of every set of pictures; sets without a picture are left out."""
+def read_all(
+    judges: Sequence[Judge], pictures: dict[str, np.ndarray], between: set[str], progress: Progress, kept: Kept
+) -> dict[str, Readings]:
+    """What every judge reads of every set of pictures; sets without a picture are left out.
+
+    between: the sets at lower intensities, which networks that only compare sets need not read.
+    """
     full = {name: images for name, images in pictures.items() if len(images)}
     found: dict[str, Readings] = {name: {} for name in full}
-    work = [(judge, name) for judge in judges for name in full]
-    for judge, name in progress.track(work, description="judge"):
-        read = np.asarray(judge.read(full[name]), float)
-        if read.ndim != 2 or len(read) != len(full[name]):
-            raise MienError(
-                f"judge {judge.name}: gave {read.shape} for {len(full[name])} faces; a row a face is needed"
-            )
-        found[name][judge.name] = read
+    for judge in judges:
+        sets = [name for name in full if judge.kind != "features" or name not in between]
+        bar = progress.add_task(f"{judge.name}: judge", total=sum(len(full[name]) for name in sets))
+        known = (type(judge).__name__, digest(judge.path.read_bytes())) if isinstance(judge, Filed) else None
+        for name in sets:
+            parts = []
+            for first in range(0, len(full[name]), AT_ONCE):
+                images = full[name][first : first + AT_ONCE]
+                parts.append(read_by(judge, images, known, kept))
+                progress.advance(bar, len(images))
+            found[name][judge.name] = np.concatenate(parts)
     return found
+
+
+def read_by(judge: Judge, images: np.ndarray, known: tuple[str, str] | None, kept: Kept) -> np.ndarray:
+    """What ``judge`` reads of ``images``, a row a face. known: its type and its file's digest, where it has a file."""
+
+    def made() -> dict[str, np.ndarray]:
+        read = np.asarray(judge.read(images), float)
+        if read.ndim != 2 or len(read) != len(images):
+            raise MienError(f"judge {judge.name}: gave {read.shape} for {len(images)} faces; a row a face is needed")
+        return {"read": read}
+
+    return (kept.arrays(("read", __version__, known, images), made) if known else made())["read"]
 
 
 def cases_of(
@@ -340,20 +242,6 @@ def figured(measures: Sequence[Measure], case: Case) -> tuple[dict[str, Figure],
         elif figure is not None:
             lacks.append(f"{measure.title}: {figure}")
     return found, lacks
-
-
-def missing(chosen: Chosen, wish: Wish) -> list[str]:
-    """What the data do not have, in words."""
-    said = []
-    if chosen.landmarks is None:
-        said.append("outside: the manifest has no landmarks to tell a face from its surroundings")
-    if not len(chosen.real):
-        said.append(f"ceiling: the split has no real photograph of {wish.to}")
-    if not len(chosen.reference):
-        said.append(f"distances: the split has no real photograph of {wish.to} of other people than those edited")
-    if len(wish.intensity) < 2:
-        said.append("linearity, ACD, ACD-I: edits at one intensity only")
-    return said
 
 
 def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import onnxruntime as ort
@@ -48,6 +48,14 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class Filed(Protocol):
+    """A judge that is known by its type and the file at ``path``, so that what it reads may be kept."""
+
+    @property
+    def path(self) -> Path: ...
+
+
 @dataclass(frozen=True)
 class Own:
     """A reader that mien ships: models are trained with it, or on the labels that it learned from."""
@@ -58,6 +66,10 @@ class Own:
     @property
     def name(self) -> str:
         return f"mien {self.reader}"
+
+    @property
+    def path(self) -> Path:
+        return shipped(self.reader).path
 
     @property
     def kind(self) -> Kind:

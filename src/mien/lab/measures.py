@@ -11,6 +11,7 @@ import numpy as np
 
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE, Expression
 from mien.lab import metrics
+from mien.lab.inception import Inception
 from mien.lab.judges import Judge
 from mien.lab.metrics import Figure
 
@@ -18,6 +19,8 @@ FEWEST = 5
 """People below which no interval is worth its name, so that the measure is left out."""
 FEWEST_OF_A_SET = 20
 """Faces below which a set is not compared with another."""
+WIDE_DRAWS = 40
+"""Resamplings for the interval of FID, whose 2048 features take seconds each time."""
 
 SIGNATURE: dict[str, tuple[str, ...]] = {
     "happiness": ("mouthSmileLeft", "mouthSmileRight"),
@@ -79,6 +82,7 @@ class Measure:
     """A column. scores: a row a face, NaN where there is none, or None where the measure does not apply to the case.
 
     better: which way is good. independent: False where mien's models, or their labels, had to do with the judge.
+    order: what tells better faces from worse where ``scores`` are only right and wrong.
     """
 
     key: str
@@ -89,6 +93,7 @@ class Measure:
     group: Literal["edit", "range", "distance"] = "edit"
     better: Literal["higher", "lower", "near 1", ""] = "higher"
     independent: bool = True
+    order: Scores | None = None
 
     def figure(self, case: Case) -> Figure | str | None:
         """The figure; in words why there is none; or None where it does not apply."""
@@ -106,18 +111,14 @@ def measures_of(judges: Sequence[Judge], to: Expression, reference: int) -> list
     """Every column that these judges can fill; reference: how many real photographs of ``to`` there are beside."""
     found = [
         Measure("change", "change", "mean absolute difference of the pixels, 0 to 255", change, better=""),
-        Measure("ssim", "SSIM", "structural similarity to the source, at most 1", ssim, better=""),
     ]
-    for judge in judges:
-        if judge.kind == "expression":
-            found += of_expression(judge, to)
-        elif judge.kind == "muscles":
-            found += of_muscles(judge, to)
-        elif judge.kind == "identity":
-            found += of_identity(judge)
+    for kind, columns in (("identity", of_identity), ("expression", of_expression), ("muscles", of_muscles)):
+        for judge in judges:
+            found += columns(judge, to) if judge.kind == kind else []
     sharp = "variance of the Laplacian after / before, median: 1 is as sharp as the source"
     found.append(Measure("sharpness", "sharpness", sharp, sharpness, typical, better="near 1"))
     beyond = "share of the pixels outside the face that differ by 3 of 255 or more"
+    found.append(Measure("ssim", "SSIM", "structural similarity to the source, at most 1", ssim, better=""))
     found.append(Measure("outside", "outside", beyond, outside, better="lower"))
     for judge in judges:
         if judge.kind != "expression" and reference:
@@ -137,9 +138,10 @@ def of_expression(judge: Judge, to: Expression) -> list[Measure]:
         return read[name][:, label]
 
     measure = partial(Measure, independent=judge.independent)
+    share = f"share of faces that {name} calls {to}"
     steady = f"rank correlation of the intensity asked for with the chance that {name} gives {to}, at most 1"
     return [
-        measure(f"accuracy/{name}", f"{to}, {name}", f"share of faces that {name} calls {to}", right),
+        measure(f"accuracy/{name}", f"{to}, {name}", share, right, order=lambda case: chance(case.read)),
         measure(f"linearity/{name}", f"linearity, {name}", steady, partial(linearity, strength=chance), group="range"),
     ]
 
@@ -170,7 +172,7 @@ def of_muscles(judge: Judge, to: Expression) -> list[Measure]:
     return found
 
 
-def of_identity(judge: Judge) -> list[Measure]:
+def of_identity(judge: Judge, to: Expression) -> list[Measure]:
     """Whether it is still the same person, and how far the person drifts over the intensities."""
     name = judge.name
 
@@ -205,7 +207,9 @@ def of_a_set(judge: Judge, reference: int) -> list[Measure]:
     def summed(distance: Distance, more: int, values: np.ndarray, people: np.ndarray, case: Case) -> Figure | str:
         real = (case.reference or {})[name]
         real = real[np.isfinite(real).all(1)]
-        varies = real.std(0) > 1e-6 if len(real) else np.zeros(real.shape[1], bool)
+        varies = np.ones(real.shape[1], bool)
+        if judge.kind == "muscles":  # one of which is always 0
+            varies = real.std(0) > 1e-6 if len(real) else ~varies
         least = max(FEWEST_OF_A_SET, more * (int(varies.sum()) + 1))
         if min(len(values), len(real)) < least:
             return f"{len(values)} faces and {len(real)} real ones, {least} of each are needed"
@@ -216,11 +220,15 @@ def of_a_set(judge: Judge, reference: int) -> list[Measure]:
 
     measure = partial(Measure, group="distance", better="lower", independent=judge.independent)
     what = f"{name}'s {'scores' if judge.kind == 'muscles' else 'features'} from those of {reference} real photographs"
-    kernel, frechet = partial(summed, metrics.kid, 0), partial(summed, metrics.frechet, 1)
+    frechet = metrics.frechet
+    keys, titles = (f"kernel/{name}", f"frechet/{name}"), (f"kernel distance, {name}", f"Frechet distance, {name}")
+    if isinstance(judge, Inception):  # whose distances alone bear these names
+        frechet = partial(frechet, draws=WIDE_DRAWS)
+        keys, titles = ("kid", "fid"), ("KID", "FID")
     kid_says, frechet_says = f"squared MMD, unbiased, as in KID, of {what}", f"Frechet distance of {what}"
     return [
-        measure(f"kernel/{name}", f"kernel distance, {name}", kid_says, features, kernel),
-        measure(f"frechet/{name}", f"Frechet distance, {name}", frechet_says, features, frechet),
+        measure(keys[0], titles[0], kid_says, features, partial(summed, metrics.kid, 0)),
+        measure(keys[1], titles[1], frechet_says, features, partial(summed, frechet, 1)),
     ]
 
 

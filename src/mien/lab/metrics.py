@@ -66,7 +66,7 @@ def resamples(count: int, people: Array | None = None, draws: int = 1000, seed: 
 def frechet_distance(a: Array, b: Array) -> float:
     """Squared Frechet distance of the Gaussians fitted to ``a`` (N, D) and ``b`` (M, D); Heusel et al. 2017, eq. 6.
 
-    With S = A^(1/2) the trace of (A B)^(1/2) is the sum of the roots of the eigenvalues of the symmetric S B S, which
+    With S = B^(1/2) the trace of (A B)^(1/2) is the sum of the roots of the eigenvalues of the symmetric S A S, which
     are real: no imaginary part appears, however few the samples are. Below D + 1 samples it is biased upwards.
     """
     return frechet_of_moments(*_moments(a), *_moments(b))
@@ -74,10 +74,7 @@ def frechet_distance(a: Array, b: Array) -> float:
 
 def frechet_of_moments(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
     """The same from means (D,) and covariances (D, D)."""
-    root = _root(cov_a)
-    both = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(min=0)).sum()
-    apart = ((mean_a - mean_b) ** 2).sum()
-    return float(max(apart + np.trace(cov_a) + np.trace(cov_b) - 2 * both, 0))
+    return _frechet(mean_a, cov_a, mean_b, cov_b, _root(cov_b))
 
 
 def frechet(a: Array, b: Array, people: Array | None = None, draws: int = 200, seed: int = 0) -> Figure:
@@ -85,10 +82,11 @@ def frechet(a: Array, b: Array, people: Array | None = None, draws: int = 200, s
 
     A resampling has fewer different faces and so a larger distance: the interval is moved back by the mean excess.
     """
-    value = frechet_distance(a, b)
     goal = _moments(b)
+    root = _root(goal[1])
+    value = _frechet(*_moments(a), *goal, root)
     drawn = np.array(
-        [frechet_of_moments(*_moments(np.repeat(a, w, 0)), *goal) for w in resamples(len(a), people, draws, seed)]
+        [_frechet(*_moments(np.repeat(a, w, 0)), *goal, root) for w in resamples(len(a), people, draws, seed)]
     )
     low, high = np.percentile(drawn, [2.5, 97.5]) - (drawn.mean() - value)
     return Figure(value, float(low), float(high), len(a))
@@ -254,6 +252,12 @@ def _moments(x: Array) -> tuple[Array, Array]:
     if len(x) < 2:
         raise ValueError("a Frechet distance needs two samples or more on each side")
     return x.mean(0), np.atleast_2d(np.cov(x, rowvar=False))
+
+
+def _frechet(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array, root_b: Array) -> float:
+    both = np.sqrt(np.linalg.eigvalsh(root_b @ cov_a @ root_b).clip(min=0)).sum()
+    apart = ((mean_a - mean_b) ** 2).sum()
+    return float(max(apart + np.trace(cov_a) + np.trace(cov_b) - 2 * both, 0))
 
 
 def _root(matrix: Array) -> Array:
