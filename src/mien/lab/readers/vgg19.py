@@ -21,18 +21,19 @@ from mien.lab.augment import relit, wobbled
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Optimizer, Recipe, Terms, Turn
 
-LAYOUT = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))
-"""VGG19's five stages: channels in multiples of the first stage's, and 3x3 convolutions before the pooling."""
+LAYOUTS = {depth: ((1, 2), (2, 2), (4, n), (8, n), (8, n)) for depth, n in ((16, 3), (19, 4))}
+"""VGG's five stages: channels in multiples of the first stage's, and 3x3 convolutions before the pooling."""
 
 
 @dataclass(frozen=True)
 class VGG19Config:
     """size: side of the crop, which is read in gray; 32 or more. width: channels of the first stage; VGG19 has 64
-    (20.0 M parameters), 16 make it narrow (1.3 M). dropout: before the last layer."""
+    (20.0 M parameters), 16 make it narrow (1.3 M). dropout: before the last layer. depth: 19, or 16 for VGG16."""
 
     size: int = 48
     width: int = 64
     dropout: float = 0.5
+    depth: int = 19
 
 
 class VGG19(Method):
@@ -47,11 +48,14 @@ class VGG19(Method):
 
     def __init__(self, config: VGG19Config) -> None:
         super().__init__(config)
-        if config.size < 2 ** len(LAYOUT):
+        if config.depth not in LAYOUTS:
+            raise MienError(f"--depth {config.depth}: choose one of {', '.join(map(str, LAYOUTS))}")
+        layout = LAYOUTS[config.depth]
+        if config.size < 2 ** len(layout):
             raise MienError(f"--size {config.size}: five poolings leave nothing of it; give 32 or more")
         layers: list[nn.Module] = []
         inputs = 1
-        for multiple, convolutions in LAYOUT:
+        for multiple, convolutions in layout:
             for _ in range(convolutions):
                 outputs = multiple * config.width
                 layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
