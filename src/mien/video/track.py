@@ -1,0 +1,203 @@
+"""The same faces from frame to frame: landmarks read where they last were, smoothed, with expressions measured on them.
+
+The finder searches the whole frame at the start, after a cut, when a face is lost, and now and then for new ones;
+in between the landmark network alone follows each face, at a few milliseconds. All networks here compute on one thread:
+frames are edited on the others meanwhile, and threads that wait for each other by spinning cost more than they give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from mien.editor import Seen
+from mien.model import picture, shipped
+from mien.photo.align import crop, five_points, inverse, move, similarity
+from mien.photo.find import Face, Finder, face_of, keep_best
+
+SURE, LOST = 0.8, 0.3
+"""Chance of a face above which a track is trusted, and below which it ends."""
+FADE = 0.2
+"""Seconds in which an edit comes in on a face that appears in the midst of a shot, and goes out on one that goes."""
+SMALLEST = 16.0
+"""Pixels (longer side of the landmarks' box) below which a face is no longer followed."""
+CUT = 28.0
+"""Mean change of a small grey view of the frame, in levels of 255, that only another shot makes."""
+
+
+class OneEuro:
+    """The one-euro filter: a low-pass whose cutoff rises with speed, so that rest is still and motion does not lag.
+
+    Casiez, Roussel and Vogel, CHI 2012. rest: cutoff in Hz of what does not move. speed: Hz more for each unit a
+    second. Works on arrays, each element by itself.
+    """
+
+    def __init__(self, rest: float, speed: float) -> None:
+        self.rest, self.speed = rest, speed
+        self._value: np.ndarray | None = None
+        self._slope = np.zeros(())
+
+    def __call__(self, value: np.ndarray, seconds: float) -> np.ndarray:
+        """The filtered ``value``, ``seconds`` after the one before."""
+        if self._value is None:
+            self._value, self._slope = value, np.zeros_like(value)
+            return value
+        slope = (value - self._value) / seconds
+        self._slope = self._slope + _share(1.0, seconds) * (slope - self._slope)
+        share = _share(self.rest + self.speed * np.abs(self._slope), seconds)
+        self._value = self._value + share * (value - self._value)
+        return self._value
+
+
+def _share(cutoff: float | np.ndarray, seconds: float) -> float | np.ndarray:
+    """The share of a new value in a first-order low-pass of ``cutoff`` Hz."""
+    return 1 / (1 + 1 / (2 * np.pi * np.maximum(cutoff, 1e-6) * seconds))
+
+
+@dataclass(eq=False)
+class Track:
+    """One face over time. number: 1 for the first of the clip. landmarks: (68, 2) as read in the last frame.
+
+    presence: how far its edit is faded in, 0 to 1.
+    """
+
+    number: int
+    landmarks: np.ndarray
+    emotion: np.ndarray
+    chance: float = 1.0
+    presence: float = 0.0
+    _place: OneEuro = field(default_factory=lambda: OneEuro(1.5, 20.0))
+    _scores: OneEuro = field(default_factory=lambda: OneEuro(2.0, 3.0))
+    _seen: Seen | None = None
+    _unit: float = 0.0
+    _placed: np.ndarray = field(default_factory=lambda: np.zeros((68, 2)))
+
+    @property
+    def face(self) -> Face:
+        """The face as read, not smoothed."""
+        return face_of(self.landmarks, self.chance)
+
+    @property
+    def seen(self) -> Seen:
+        """The face as the editor wants it, smoothed."""
+        assert self._seen is not None, "a track is measured before it is handed out"
+        return self._seen
+
+    def settle(self, seconds: float) -> np.ndarray:
+        """Smooth the landmarks, in units of the face's first size, and give the (2, 3) matrix of its crop."""
+        self._unit = self._unit or max(self.face.size, 1.0)
+        self._placed = self._place(self.landmarks / self._unit, seconds) * self._unit
+        return similarity(five_points(self._placed))
+
+    def measured(self, matrix: np.ndarray, scores: np.ndarray, seconds: float) -> None:
+        """Take the blendshapes (52,) that were measured in the crop at ``matrix``."""
+        face = face_of(self._placed, self.chance)
+        smooth = self._scores(scores, seconds).astype(np.float32)
+        self._seen = Seen(face, matrix, smooth, self.emotion)
+        step = seconds / FADE
+        self.presence = float(np.clip(self.presence + (step if self.chance >= SURE else -step), 0, 1))
+
+
+class Tracker:
+    """Follows every face of a clip; feed it each frame in turn.
+
+    finder: what finds new faces. every: frames between two searches; where no face is known, a fifth of it.
+    """
+
+    def __init__(self, finder: Finder, every: int = 30) -> None:
+        self.finder, self.every = finder, every
+        self.tracks: list[Track] = []
+        self.cuts = 0
+        self.count = 0
+        self._small: np.ndarray | None = None
+        self._time = 0.0
+        self._wait = 0
+
+    def follow(self, rgb: np.ndarray, time: float) -> list[Track]:
+        """The faces of the next frame (H, W, 3) uint8 at ``time`` seconds."""
+        seconds = max(time - self._time, 1e-3)
+        self._time = time
+        fresh = self._is_cut(rgb)
+        if fresh:
+            self.tracks = []
+        before = len(self.tracks)
+        self._read(rgb)
+        self._wait -= 1
+        if fresh or self._wait <= 0 or len(self.tracks) < before:
+            self._find(rgb)
+            self._wait = self.every if self.tracks else max(1, self.every // 5)
+        if not self.tracks:
+            return []
+        muscles = shipped("muscles", 1)
+        matrices = [track.settle(seconds) for track in self.tracks]
+        crops = np.stack([crop(rgb, matrix, muscles.size) for matrix in matrices])
+        scores = muscles.run({"image": picture(crops)})["read"]
+        for track, matrix, score in zip(self.tracks, matrices, scores, strict=True):
+            track.measured(matrix, score, seconds)
+            if fresh:
+                track.presence = 1.0  # a shot begins edited
+        self.tracks = [track for track in self.tracks if track.presence > 0]
+        return self.tracks
+
+    def _is_cut(self, rgb: np.ndarray) -> bool:
+        """Whether another shot begins with this frame; the first one counts."""
+        green = Image.fromarray(np.ascontiguousarray(rgb[::4, ::4, 1]))
+        small = np.asarray(green.resize((32, 18), Image.Resampling.BOX), np.float32)
+        fresh = self._small is None or float(np.abs(small - self._small).mean()) > CUT
+        self.cuts += fresh and self._small is not None
+        self._small = small
+        return fresh
+
+    def _read(self, rgb: np.ndarray) -> None:
+        """Read each track's landmarks anew where it was, once more where it has moved far, and end those lost."""
+        left = self.tracks
+        for _ in range(2):
+            if not left:
+                break
+            places, chances = read_landmarks(rgb, [track.face.points for track in left])
+            far = []
+            for track, place, chance in zip(left, places, chances, strict=True):
+                was, now = track.face, face_of(place, chance)
+                track.landmarks, track.chance = place, float(chance)
+                if not (0.6 < now.size / was.size < 1.6 and now.size >= SMALLEST and _inside(now, rgb)):
+                    track.chance = 0.0
+                elif np.abs(now.points - was.points).mean() > 0.06 * was.size:
+                    far.append(track)
+            left = far
+        alive = [track for track in self.tracks if track.chance >= LOST]
+        boxes = np.array([track.face.box for track in alive]).reshape(-1, 4)
+        age = np.array([-track.number for track in alive], float)  # of two on one face the elder stays
+        self.tracks = [alive[i] for i in sorted(keep_best(boxes, age))]
+
+    def _find(self, rgb: np.ndarray) -> None:
+        """Search the frame, and begin a track for each face that no track follows."""
+        faces = self.finder.find(rgb)
+        if not faces:
+            return
+        boxes = np.array([*(t.face.box for t in self.tracks), *(f.box for f in faces)])
+        known = len(self.tracks)
+        order = np.array([*([2.0] * known), *(face.score for face in faces)])
+        new = [faces[i - known] for i in keep_best(boxes, order) if i >= known]
+        reader = shipped("emotion", 1)
+        for face in sorted(new, key=lambda face: -face.size):
+            view = crop(rgb, similarity(face.points), reader.size)
+            emotion = reader.run({"image": picture(view[None])})["read"][0]
+            self.count += 1
+            self.tracks.append(Track(self.count, face.landmarks, emotion))
+
+
+def read_landmarks(rgb: np.ndarray, points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (N, 68, 2) and the chance of a face (N,), read around five points (5, 2) each, all in pixels."""
+    reader = shipped("landmarks", 1)
+    matrices = [similarity(five, np.array(reader.about["template"])) for five in points]
+    crops = np.stack([crop(rgb, matrix, reader.size) for matrix in matrices])
+    read = reader.run({"image": picture(crops)})
+    places = [move(inverse(m), p) for m, p in zip(matrices, read["landmarks"], strict=True)]
+    return np.stack(places), read["face"]
+
+
+def _inside(face: Face, rgb: np.ndarray) -> bool:
+    x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
+    return bool(0 <= x < rgb.shape[1] and 0 <= y < rgb.shape[0])
