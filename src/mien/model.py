@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -22,7 +23,8 @@ Arrays = dict[str, np.ndarray]
 class Model:
     """One ``.onnx`` file. It is opened at first use and stays open as long as the object lives.
 
-    threads: how many compute; 0 leaves that to ONNX Runtime, which takes a core each.
+    threads: how many compute; 0 leaves that to the environment variable MIEN_THREADS, and without it to ONNX Runtime,
+    which takes a core each.
     """
 
     path: Path
@@ -31,7 +33,9 @@ class Model:
     @cached_property
     def session(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.log_severity_level, options.intra_op_num_threads = 4, self.threads
+        options.log_severity_level = 4
+        usual = os.environ.get("MIEN_THREADS", "")
+        options.intra_op_num_threads = self.threads or (int(usual) if usual.isdecimal() else 0)
         try:
             return ort.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
         except OSError as error:
