@@ -26,7 +26,7 @@ test: .venv-lab/ready
 
 .venv-lab/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-lab
-	.venv-lab/bin/python -m pip install -q -c constraints.txt -e ".[lab,dev]"
+	.venv-lab/bin/python -m pip install -q -c constraints.txt -e ".[lab,video,studio,dev]"
 	touch $@
 
 clean:

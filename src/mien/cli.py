@@ -26,6 +26,7 @@ from mien.photo.draw import around, grid, numbered
 from mien.photo.find import Finder, MediaPipeFinder, ShippedFinder
 from mien.photo.read import MAX_PIXELS, Photo, read
 from mien.photo.write import format_of, write
+from mien.video.kinds import is_clip
 
 Photos = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
 OnePhoto = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO")]
@@ -82,7 +83,7 @@ def edit(
         mark: Say in the written picture's metadata that it was edited.
         json: Print what was done as JSON.
     """
-    wish: Any = dict(_muscle(text) for text in muscle) or to
+    wish: Any = dict(muscle_of(text) for text in muscle) or to
     if sum((bool(muscle), to is not None, like is not None)) != 1:
         raise MienError("say what to change to: one of --to EXPRESSION, --muscle NAME=SCORE or --like PHOTO")
     editor = Editor(model, finding.open())
@@ -259,22 +260,35 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "grid": reference_grid,
     "models": models,
 }
+VIDEO = ("mien.video.commands", "video")
 WINGS: dict[str, tuple[str, str]] = dict.fromkeys(
-    ("train", "export", "clean", "compare", "prepare"), ("mien.lab.commands", "lab")
-)
+    ("train", "export", "clean", "compare", "prepare", "augment", "study"), ("mien.lab.commands", "lab")
+) | {
+    "perform": VIDEO,
+    "drive": VIDEO,
+    "studio": ("mien.studio.serve", "studio"),
+    "bulk": ("mien.bulk.commands", "bulk"),
+}
 """Commands of the wings that need more installed: the module whose ``main(name, words)`` runs them, and the extra."""
 USAGE = f"""mien {__version__}: change the expression on any face in a photograph
 
   mien edit me.jpg --to happiness -o out.jpg     change the expression
+  mien edit me.mp4 --to happiness -o out.mp4     the same in a clip (clips need: pip install "mien[video]")
+  mien perform me.jpg --to happiness             a clip in which the face takes on an expression
+  mien drive me.jpg --by clip.mp4                a clip in which the face moves as another one does
   mien faces group.jpg                           list and number the faces
   mien sheet me.jpg                              every expression at several intensities
   mien grid --src FACES --ref EXPRESSIONS        each source's face with each reference's expression
+  mien bulk FOLDER RESULTS --to happiness        millions of photographs, here or on a cluster (mien[bulk])
   mien models                                    the models that come with mien
+  mien studio                                    a page with all of this (pip install "mien[studio]")
   mien prepare FOLDER -o faces.parquet           make a manifest of raw pictures of faces
   mien train NAME --data faces.parquet           train a method (needs the lab: pip install "mien[lab]")
   mien export RUN -o model.onnx                  make an edit model of a training run
   mien compare MODEL ... --data faces.parquet --to happiness    measure models side by side, as a report
+  mien study REPORT                              a blind page on which people judge a comparison's pictures
   mien clean faces.parquet -o cleaned.parquet    keep the labels that an expression reader confirms
+  mien augment faces.parquet --balance -o balanced.parquet      add edited faces of rare expressions
 
 mien COMMAND --help tells the options."""
 
@@ -301,8 +315,9 @@ def _dispatch(words: list[str]) -> int:
         print(__version__)
         return 0
     name, rest = words[0], words[1:]
-    if name in WINGS:
-        place, extra = WINGS[name]
+    wing = VIDEO if name == "edit" and any(map(is_clip, rest)) else WINGS.get(name)
+    if wing:
+        place, extra = wing
         try:
             commands = import_module(place)
         except ImportError as error:
@@ -318,7 +333,8 @@ def _write_sheet(pixels: np.ndarray, place: Path, overwrite: bool) -> Path:
     return write(paper, pixels, place, overwrite=overwrite)
 
 
-def _muscle(text: str) -> tuple[str, float]:
+def muscle_of(text: str) -> tuple[str, float]:
+    """``"NAME=0.8"`` -> the name and the score."""
     name, _, value = text.partition("=")
     try:
         return name, float(value)

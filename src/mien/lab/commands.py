@@ -1,4 +1,4 @@
-"""The lab's commands, ``train``, ``export``, ``clean``, ``compare`` and ``prepare``: parse, call, print."""
+"""The lab's commands, ``train`` to ``study``: parse, call, print."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import tyro
 from rich.console import Console
 
 from mien.errors import MienError
-from mien.lab import checkpoint
+from mien.lab import checkpoint, ranks
 from mien.lab.clean import Reader, clean, described, reader_of_method, reader_of_model
 from mien.lab.compare import Wish, compare
 from mien.lab.export import export
+from mien.lab.inception import Inception
 from mien.lab.judges import find_judges
+from mien.lab.kept import Kept
 from mien.lab.method import Method, Recipe
 from mien.lab.methods import METHODS, READERS
 from mien.lab.prepare import main as prepare
-from mien.lab.report import write
+from mien.lab.report import FILES, write
+from mien.lab.study.commands import main as study
+from mien.lab.synthetic import main as augment
 from mien.lab.trainer import Trainer
 from mien.model import Model, shipped
 
@@ -57,11 +61,13 @@ def train(name: str, config: Any, recipe: Recipe, run: Run, console: Console) ->
     out = run.out or Path("runs") / name
     if not run.data:
         raise MienError("nothing to train on: give --data FILE.parquet")
+    if ranks.rank():
+        console = Console(quiet=True)
     table, watch = kind.tables(run.data, config.size, run.limit)
     console.print(f"{name}: {len(table)} faces to learn from, {len(watch)} to watch, into {out}")
     torch.manual_seed(recipe.seed)
     method = started(kind(config), run.begin)
-    if not (out / "checkpoint.safetensors").exists():
+    if not ranks.from_first((out / "checkpoint.safetensors").exists):
         bring_readers(method, run.reader)
     trainer = Trainer(name, method, table, out, recipe)
     if trainer.progress.step:
@@ -127,7 +133,8 @@ def expression_reader(by: str) -> Reader:
 
 def main(command: str, words: list[str]) -> int:
     """Runs the lab's ``command`` from its words on the command line."""
-    known = {"train": _train, "export": _export, "clean": _clean, "compare": _compare, "prepare": prepare}
+    known = {"train": _train, "export": _export, "clean": _clean, "compare": _compare}
+    known |= {"prepare": prepare, "augment": augment, "study": study}
     return known[command](words)
 
 
@@ -145,7 +152,8 @@ def _train(words: list[str]) -> int:
         config: tyro.conf.OmitArgPrefixes[Any],
         recipe: tyro.conf.OmitArgPrefixes[Recipe],
     ) -> None:
-        train(words[0], config, recipe, run, Console())
+        with ranks.joined():
+            train(words[0], config, recipe, run, Console())
 
     call.__annotations__["config"] = Annotated[kind.Config, tyro.conf.OmitArgPrefixes]
     call.__defaults__ = (Run(), kind.Config(), kind.recipe)
@@ -216,20 +224,31 @@ def _compare(words: list[str]) -> int:
         wish: tyro.conf.OmitArgPrefixes[Wish],
         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report"),
         judges: Path | None = None,
+        inception: Path | None = None,
         overwrite: bool = False,
     ) -> None:
         """Edit the same held-out faces with each model, have judges measure them, and write a report.
 
+        Killed and started again, it goes on where it was.
+
         Args:
             models: Names that `mien models` lists, or paths of .onnx files.
-            out: The folder for report.html, report.json, table.md and table.tex.
+            out: The folder for report.html, report.json, table.md, table.tex and pictures.parquet.
             judges: A folder with the files of outside judges; docs/compare.md names them.
+            inception: Weights of the network of FID and KID as safetensors; docs/compare.md says how to get them.
             overwrite: Replace a report that is there.
         """
-        if (out / "report.html").exists() and not overwrite:
-            raise MienError(f"{out} holds a report; give --overwrite or another --out")
+        there = [name for name in FILES if (out / name).exists()]
+        if there and not overwrite:
+            raise MienError(f"{out} holds {there[-1]}; give --overwrite or another --out")
         found, absent = find_judges(judges)
-        print(write(compare(models, wish, found, absent), out))
+        if inception is None:
+            absent.append("FID, KID: no weights of their network (--inception FILE)")
+        else:
+            found.append(Inception.open(inception))
+        kept = Kept(out / ".kept")
+        print(write(compare(models, wish, found, absent, kept=kept), out))
+        kept.clear()
 
     tyro.cli(call, prog="mien compare", args=words, config=(tyro.conf.FlagCreatePairsOff,))
     return 0
