@@ -74,6 +74,12 @@ class Faces:
         return replace(self, **changes)
 
     @staticmethod
+    def joined(first: Faces, second: Faces) -> Faces:
+        """One batch of two that have the same fields."""
+        other = second.present()
+        return Faces(**{name: torch.cat([value, other[name]]) for name, value in first.present().items()})
+
+    @staticmethod
     def where(choose: Tensor, yes: Faces, no: Faces) -> Faces:
         """Face by face: ``yes`` where ``choose`` (B,) is true, else ``no``."""
         other = no.present()

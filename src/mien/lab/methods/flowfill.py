@@ -4,13 +4,15 @@ The generator looks at an aligned crop and says how far every pixel moves (*flow
 creases, shadow: a *mask* times a *colour*, added). The editor applies both to the photograph at its own resolution.
 
 Motion starts from a linear model, fitted before training: how each of 68 landmarks moves with each of 52 blendshapes.
-The critic scores patches (hinge, spectral norm) and, with a second head, reads blendshapes. That head learns from real
-faces only and keeps learning beside the generator: a frozen reader in its place is fooled within minutes.
+Half of each batch has an answer. A mouth can be closed by geometry (``geometry.py``), so a real face whose mouth was
+closed asks for itself, teeth and all; now and then geometry's own closing is the answer to the open face. The other
+half are people as they come, who have none: there a critic scores patches (hinge, spectral norm) and, with a second
+head, reads blendshapes. That head learns from real faces only and keeps learning beside the generator: a frozen reader
+in its place is fooled within minutes.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +24,7 @@ from mien.expressions import BLENDSHAPES, GAZE
 from mien.lab.augment import jittered
 from mien.lab.blocks import Modulated, Stage, ramp, warp
 from mien.lab.faces import Faces
+from mien.lab.geometry import gaps, mouth, reshaped
 from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.readers.identity import Identity, IdentityConfig
@@ -35,17 +38,34 @@ class FlowFillConfig:
 
     size: int = 128
     width: int = 48
+    answer: float = 10.0
+    """L1 to the answer, six times as much around the mouth."""
+    match: float = 2.0
+    """L1 between what the critic's layers make of the edit and of its answer."""
+    opening: float = 0.75
+    """Share of the answers that open a mouth; the rest close one."""
+    fool: float = 0.5
     expression: float = 8.0
     identity: float = 0.0
     """Above 0 it needs a trained identity reader (``--reader``)."""
-    change: float = 3.0
-    opening: int = 2_000
-    """Steps over which the price of change rises from 0: teeth are found before they are paid for."""
+    change: float = 1.0
+    outside: float = 10.0
+    """How many times dearer what is added is outside the box of the lips: critics are fooled by a spot on a cheek."""
     mask: float = 0.05
-    smooth: float = 0.3
-    residual: float = 5.0
+    smooth: float = 0.1
+    residual: float = 2.0
     partial: float = 0.25
-    """Share of the training edits that stop short of the full target."""
+    """Share of the training edits without an answer that stop short of the full target."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the generator is asked: ``source`` towards ``target``. truth: (N, 3, S, S), the answers of the first N."""
+
+    source: Faces
+    target: Faces
+    intensity: Tensor
+    truth: Tensor
 
 
 class FlowFill(Method):
@@ -75,7 +95,7 @@ class FlowFill(Method):
     def turns(self, step: int) -> list[Turn]:
         return [
             Turn("critic", ("critic",), self.critic_loss),
-            Turn("generator", ("generator",), functools.partial(self.generator_loss, price=self._price(step))),
+            Turn("generator", ("generator",), self.generator_loss),
         ]
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
@@ -86,24 +106,34 @@ class FlowFill(Method):
     def critic_loss(self, source: Faces, target: Faces) -> Terms:
         """Real faces are those whose expressions are asked for, so that fakes and reals differ in nothing else."""
         with torch.no_grad():
-            fake = self.edit(source, target, self._intensities(source)).image
+            lesson = self.lesson(source, target)
+            fake = self.edit(lesson.source, lesson.target, lesson.intensity).image
         real_score, real_read = self.critic(jittered(target.image))
         fake_score, _ = self.critic(jittered(fake))
         return {
             "hinge": total([hinge_critic(*pair) for pair in zip(real_score, fake_score, strict=True)]),
-            "read": self.config.expression * F.l1_loss(real_read, target.blendshapes),
+            "read": 8 * F.l1_loss(real_read, target.blendshapes),
         }
 
-    def generator_loss(self, source: Faces, target: Faces, price: float = 1.0) -> Terms:
-        """price: the share of ``config.change`` that counts."""
-        goal, flow, mask, colour, residual = self._change(source, target, self._intensities(source))
+    def generator_loss(self, source: Faces, target: Faces) -> Terms:
+        with torch.no_grad():
+            lesson = self.lesson(source, target)
+        source, truth, known = lesson.source, lesson.truth, len(lesson.truth)
+        goal, flow, mask, colour, residual = self._change(source, lesson.target, lesson.intensity)
         delta = mask * colour
         fake = (warp(source.image, flow) + delta).clamp(-1, 1)
         score, read = self.critic(jittered(fake))
+        ends = source.landmarks + self._moves(source.blendshapes, goal)
+        lips = mouth(ends, fake.shape[-1])
+        weight = 1 + 5 * torch.maximum(lips, mouth(source.landmarks, fake.shape[-1]))[:known]
+        layers = zip(self.critic.layers(fake[:known]), self.critic.layers(truth), strict=True)
+        paid = 1 + (self.config.outside - 1) * (1 - lips)
         terms = {
-            "fool": -total([scale.mean() for scale in score]),
-            "expression": self.config.expression * F.l1_loss(read[:, MOVABLE], goal[:, MOVABLE]),
-            "change": price * self.config.change * delta.abs().mean(),
+            "fool": -self.config.fool * total([scale.mean() for scale in score]),
+            "expression": self.config.expression * F.l1_loss(read[known:, MOVABLE], goal[known:, MOVABLE]),
+            "answer": self.config.answer * (weight * (fake[:known] - truth).abs()).mean(),
+            "match": self.config.match * total([F.l1_loss(ours, theirs.detach()) for ours, theirs in layers]),
+            "change": self.config.change * (paid * delta.abs()).mean(),
             "mask": self.config.mask * mask.mean(),
             "smooth": self.config.smooth * total([total_variation(x) for x in (mask, 100 * residual, 10 * delta)]),
             "residual": self.config.residual * residual.abs().mean(),
@@ -113,21 +143,46 @@ class FlowFill(Method):
             terms["identity"] = self.config.identity * (1 - alike).mean()
         return terms
 
+    def lesson(self, source: Faces, target: Faces) -> Lesson:
+        """The first half of the batch with answers, the rest as it is.
+
+        Of two faces the one with the wider mouth is taken, and its expression is moved to the other's by geometry or,
+        every second time, by the generator itself: what a closed mouth looks like must not give away how it was closed.
+        """
+        count, known = len(source), len(source) // 2
+        wider = gaps(target.landmarks) >= gaps(source.landmarks)
+        wide = Faces.where(wider, target, source)[:known].only(*self.source_fields)
+        narrow = Faces.where(wider, source, target)[:known].only(*self.source_fields)
+        move = self._moves(wide.blendshapes, narrow.blendshapes)
+        image, landmarks = reshaped(wide.image, wide.landmarks, move, gaps(narrow.landmarks))
+        chance = torch.rand(3, count, device=image.device)
+        opening = chance[0, :known] < self.config.opening
+        own = opening & (chance[0, :known] < self.config.opening / 2)
+        mine = self.edit(wide, narrow, torch.ones_like(chance[0, :known])).image
+        image = torch.where(own.view(-1, 1, 1, 1), mine, image)
+        told = narrow.having(image=image, landmarks=landmarks)
+        intensity = torch.where(chance[1] < self.config.partial, chance[2], 1.0)
+        intensity[:known] = 1
+        return Lesson(
+            Faces.joined(Faces.where(opening, told, wide), source[known:].only(*self.source_fields)),
+            Faces.joined(Faces.where(opening, wide, told), target[known:].only(*self.source_fields)),
+            intensity,
+            torch.where(opening.view(-1, 1, 1, 1), wide.image, image),
+        )
+
     def _change(self, source: Faces, target: Faces, intensity: Tensor) -> tuple[Tensor, ...]:
-        start, asked = source.blendshapes, target.blendshapes
-        movable = torch.zeros(len(BLENDSHAPES), device=start.device)
-        movable[MOVABLE] = 1
-        difference = (asked - start) * movable * intensity.view(-1, 1)
+        start = source.blendshapes
+        difference = (target.blendshapes - start) * self._movable(start) * intensity.view(-1, 1)
         return (start + difference, *self.generator(source.image, source.landmarks, start + difference, difference))
 
-    def _price(self, step: int) -> float:
-        return min(1.0, step / self.config.opening) if self.config.opening else 1.0
+    def _moves(self, start: Tensor, end: Tensor) -> Tensor:
+        """(B, 68, 2): how far the linear model moves each landmark."""
+        return torch.einsum("bk,kld->bld", (end - start) * self._movable(start), self.generator.displacement)
 
-    def _intensities(self, source: Faces) -> Tensor:
-        """Mostly 1, now and then less, so that the way there is trained too."""
-        count, device = len(source), source.image.device
-        short = torch.rand(count, device=device) < self.config.partial
-        return torch.where(short, torch.rand(count, device=device), torch.ones(count, device=device))
+    def _movable(self, like: Tensor) -> Tensor:
+        movable = torch.zeros(len(BLENDSHAPES), device=like.device)
+        movable[MOVABLE] = 1
+        return movable
 
 
 class Generator(nn.Module):
@@ -195,11 +250,20 @@ class Critic(nn.Module):
         self.reader = nn.Linear(8 * w * 16, len(BLENDSHAPES))
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        h = self.stem(image)
-        trunk = self.trunk(h)
+        *_, fine, trunk = self._layers(image)
         deep = self.deep(trunk)
-        scores = [middle(self.fine(h)).flatten(1), middle(self.coarse(trunk)).flatten(1), self.whole(deep)]
+        scores = [middle(self.fine(fine)).flatten(1), middle(self.coarse(trunk)).flatten(1), self.whole(deep)]
         return [score.float() for score in scores], self.reader(deep).float()
+
+    def layers(self, image: Tensor) -> list[Tensor]:
+        """What every stage makes of the image, in single precision."""
+        return [layer.float() for layer in self._layers(image)]
+
+    def _layers(self, image: Tensor) -> list[Tensor]:
+        found = [image]
+        for stage in (*self.stem, self.trunk):
+            found.append(stage(found[-1]))
+        return found[1:]
 
 
 def middle(patches: Tensor) -> Tensor:

@@ -1,0 +1,116 @@
+"""Another expression by geometry alone: a thin-plate spline through the landmarks, torn where the lips meet.
+
+A mouth can be closed this way, never opened: teeth that go are covered, teeth that come are nowhere. Read backwards,
+that makes a real open mouth the answer to a question that can be asked: what did this closed mouth look like open?
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mien.lab.blocks import warp
+
+LIPS = list(range(48, 68))
+INNER_UPPER, INNER_LOWER = [61, 62, 63], [67, 66, 65]  # opposite each other, left to right
+OUTER_UPPER, OUTER_LOWER = [50, 51, 52], [58, 57, 56]
+CHIN = [6, 7, 8, 9, 10]
+LOWER = [5, *CHIN, 11, 55, 56, 57, 58, 59, 65, 66, 67]
+UPPER = [49, 50, 51, 52, 53, 61, 62, 63]
+ABOVE, BELOW = ([i for i in range(68) if i not in other] for other in (LOWER, UPPER))
+CLOSED = 0.012
+"""Lips nearer than this share of the crop touch."""
+
+
+def gaps(landmarks: Tensor) -> Tensor:
+    """(B,) how far the inner lips are apart, in fractions of the crop."""
+    return (landmarks[:, INNER_LOWER, 1] - landmarks[:, INNER_UPPER, 1]).mean(1).clamp(min=0)
+
+
+def reshaped(image: Tensor, landmarks: Tensor, move: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+    """Move the ``landmarks`` (B, 68, 2) of ``image`` (B, 3, S, S) by ``move``, and the lips to ``gap`` (B,) or nearer.
+
+    Returns the picture and its landmarks, all in fractions of the crop. Lips that are to touch are pulled from a little
+    inside, so that no rim of teeth stays between them.
+    """
+    gap = torch.where(gap < CLOSED, torch.zeros_like(gap), gap)
+    start = landmarks.clone()
+    inside = 0.008 * ((gap == 0) & (gaps(landmarks) > 0.008)).float()[:, None]
+    start[:, INNER_UPPER, 1] -= inside
+    start[:, INNER_LOWER, 1] += inside
+    end = _meeting(start + move, gap)
+    size = image.shape[-1]
+    edge = torch.tensor([[x, y] for x in (0, 0.5, 1) for y in (0, 0.5, 1) if (x, y) != (0.5, 0.5)], device=image.device)
+    edge = edge.expand(len(image), -1, -1)
+    halves = []
+    for part in (ABOVE, BELOW):
+        points = torch.cat([end[:, part], edge], 1)
+        values = torch.cat([(start - end)[:, part], torch.zeros_like(edge)], 1)
+        flow = F.interpolate(thin_plate(points, values, size // 4), size=size, mode="bilinear")
+        halves.append(warp(image, flow))
+    below = _below(end, size)
+    return halves[0] * (1 - below) + halves[1] * below, end
+
+
+def mouth(points: Tensor, size: int) -> Tensor:
+    """(B, 1, size, size): 1 in the box around the lips among ``points`` (B, 68, 2), a little wider; 0 elsewhere."""
+    low, high = points[:, LIPS].amin(1) - 0.02, points[:, LIPS].amax(1) + 0.02
+    centre = (torch.arange(size, device=points.device) + 0.5) / size
+    column, row = (((centre >= low[:, i, None]) & (centre <= high[:, i, None])).float() for i in (0, 1))
+    return (row[:, :, None] * column[:, None])[:, None]
+
+
+def thin_plate(points: Tensor, values: Tensor, size: int) -> Tensor:
+    """(B, 2, size, size): the smoothest field that takes ``values`` (B, N, 2) at ``points`` (B, N, 2; fractions of the
+    crop), Bookstein 1989."""
+    count, number = points.shape[:2]
+    kernel = _bend(torch.cdist(points, points)) + 1e-4 * torch.eye(number, device=points.device)
+    plane = torch.cat([torch.ones_like(points[..., :1]), points], 2)
+    system = torch.cat(
+        [torch.cat([kernel, plane], 2), torch.cat([plane.transpose(1, 2), kernel.new_zeros(count, 3, 3)], 2)], 1
+    )
+    answer = torch.cat([values, values.new_zeros(count, 3, 2)], 1)
+    weights = torch.linalg.solve(system.double(), answer.double()).float()
+    centre = (torch.arange(size, device=points.device) + 0.5) / size
+    grid = torch.stack(torch.meshgrid(centre, centre, indexing="ij")[::-1], -1).view(1, -1, 2).expand(count, -1, -1)
+    basis = torch.cat([_bend(torch.cdist(grid, points)), torch.ones_like(grid[..., :1]), grid], 2)
+    return (basis @ weights).transpose(1, 2).reshape(count, 2, size, size)
+
+
+def _bend(distance: Tensor) -> Tensor:
+    square = distance**2
+    return square * square.clamp(min=1e-9).log()
+
+
+def _meeting(points: Tensor, gap: Tensor) -> Tensor:
+    """The lips closed to ``gap``: the upper third of the way, the lower two thirds, and the chin with it."""
+    apart = (points[:, INNER_LOWER, 1] - points[:, INNER_UPPER, 1]).clamp(min=0)
+    share = (1 - gap[:, None] / apart.mean(1, keepdim=True).clamp(min=1e-4)).clamp(min=0)
+    down, up = 0.35 * share * apart, 0.65 * share * apart
+    chin = up.mean(1, keepdim=True)
+    points = points.clone()
+    for upper, lower in ((INNER_UPPER, INNER_LOWER), (OUTER_UPPER, OUTER_LOWER)):
+        points[:, upper, 1] += down
+        points[:, lower, 1] -= up
+    points[:, [49, 53], 1] += 0.5 * down[:, [0, 2]]
+    points[:, [59, 55], 1] -= 0.6 * up[:, [0, 2]]
+    points[:, CHIN, 1] -= 0.5 * chin
+    points[:, [5, 11], 1] -= 0.3 * chin
+    return points
+
+
+def _below(points: Tensor, size: int) -> Tensor:
+    """(B, 1, size, size): 1 below the line where the lips meet, 0 above; off the corners it fades."""
+    between = (points[:, INNER_UPPER] + points[:, INNER_LOWER]) / 2
+    line = torch.cat([points[:, [60]], between, points[:, [64]]], 1)
+    centre = (torch.arange(size, device=points.device) + 0.5) / size
+    x = centre.expand(len(points), -1).contiguous()
+    right = torch.searchsorted(line[..., 0].contiguous(), x).clamp(1, 4)
+    x0, y0 = (line[..., i].gather(1, right - 1) for i in (0, 1))
+    x1, y1 = (line[..., i].gather(1, right) for i in (0, 1))
+    along = ((x - x0) / (x1 - x0).clamp(min=1e-3)).clamp(0, 1)
+    height = y0 + along * (y1 - y0)
+    beyond = (line[:, :1, 0] - x).clamp(min=0) + (x - line[:, -1:, 0]).clamp(min=0)
+    softness = 0.25 / size + 0.4 * beyond
+    return torch.sigmoid((centre.view(1, -1, 1) - height[:, None]) / softness[:, None])[:, None]
