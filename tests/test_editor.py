@@ -141,6 +141,13 @@ def test_a_reference_photograph_is_followed(editor: Editor, photo: Photo, seen: 
     )
 
 
+def test_a_gray_face_stays_gray(editor: Editor, photo: Photo) -> None:
+    gray = np.repeat(photo.rgb.mean(2, keepdims=True).round().astype(np.uint8), 3, 2)
+    after = editor.edit(Photo.from_array(gray), "neutral").rgb
+    assert not np.array_equal(after, gray)
+    assert np.ptp(after.astype(int), axis=2).max() <= 1
+
+
 def test_the_edit_is_made_at_the_photographs_own_resolution(editor: Editor, photo: Photo) -> None:
     large = np.asarray(Image.fromarray(photo.rgb).resize((1536, 1536), Image.Resampling.LANCZOS))
     grain = np.random.default_rng(0).integers(-25, 25, (512, 512, 1)).repeat(3, 0).repeat(3, 1)

@@ -22,6 +22,8 @@ from mien.target import Target
 
 STRONGEST = 1.5
 """The largest intensity: half as much again as the full target."""
+GRAY = 2.0
+"""Mean difference of a pixel's channels, in levels of 255, below which a face is a gray one and is painted gray."""
 REFERENCE = 256
 """Side in pixels of the crop that is kept of a face to be like."""
 
@@ -189,7 +191,9 @@ class Editor:
         if "image" in outputs:
             delta = outputs["image"] - inputs["source_image"]
             outputs = {"delta": delta, "flow": np.zeros_like(delta[:, :2])}
-        return outputs
+        gray = np.repeat(np.ptp(crops.astype(np.int16), axis=-1).mean((1, 2)) < GRAY, count).reshape(-1, 1, 1, 1)
+        delta = outputs["delta"]
+        return outputs | {"delta": np.where(gray, delta.mean(1, keepdims=True), delta)}
 
 
 def worn(photo: Photo, seen: Seen) -> Target:
