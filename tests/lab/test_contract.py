@@ -49,7 +49,7 @@ def test_declares_what_it_is(name: str) -> None:
     kind = (METHODS | READERS)[name]
     fields = {"image", "emotion", "blendshapes", "landmarks", "identity", "regions"}
     assert kind.reads <= fields
-    assert "image" in kind.reads or name == "motiongan", "only motions have no pictures"
+    assert "image" in kind.reads or not kind.condition, "an edit is of a picture"
     assert set(kind.source_fields) <= fields
     assert set(kind.condition) <= fields
     assert kind.Config.__dataclass_params__.frozen
@@ -204,8 +204,8 @@ def test_onnx_says_what_torch_says(name: str, half: bool, drawn: Path, tmp_path:
         assert said.keys() == expected.keys()
         for key, value in expected.items():
             away = np.abs(said[key] - value.numpy())
-            assert away.mean() < (1e-3 if half else 1e-6), f"{key} of {count}"
-            assert away.max() < (4e-3 if half else 1e-5), f"{key} of {count}"  # half a level of 255 is 4e-3
+            assert away.mean() < (1e-3 if half else 1e-5), f"{key} of {count}"
+            assert away.max() < (4e-3 if half else 1e-4), f"{key} of {count}"  # half a level of 255 is 4e-3
 
 
 @torch.no_grad()
