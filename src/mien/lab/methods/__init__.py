@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mien.lab.method import Method
 from mien.lab.methods.cyclegan import CycleGAN
+from mien.lab.methods.fagan import FAGAN
 from mien.lab.methods.flowfill import FlowFill
 from mien.lab.methods.ganimation import GANimation
 from mien.lab.methods.landmarkcgan import LandmarkCGAN
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
     "stargan": StarGAN,
     "starganv2": StarGANv2,
     "laun": LAUN,
+    "fagan": FAGAN,
     "cyclegan": CycleGAN,
     "ganimation": GANimation,
     "lgpgan": LGPGAN,
