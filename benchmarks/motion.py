@@ -270,12 +270,13 @@ def draw(method: MotionGAN, faces: Faces, out: Path, side: int = 130) -> None:
 def curves(run: Path, data: Path, out: Annotated[Path, tyro.conf.arg(aliases=["-o"])], takes: int = 8) -> None:
     """Write when each part of a face moves in ``takes`` dreams a label, as JSON that needs no torch to read.
 
-    Least squares of a part's displacement on its displacement at the real motions' peak, then scaled so that the hold
-    (the last five frames) is 1: what an edit's intensity may follow, part by part.
+    Least squares of a part's displacement on its displacement at the real motions' peak, in percent of the hold (the
+    last five frames). Takes that go beyond 110 % are left out: photograph models do not look well there. This is the
+    form of ``src/mien/video/dynamics.json``.
     """
     method, _ = restore(run)
     faces = load_motions([data], "train", method.config.size).faces
-    told: dict[str, list[dict[str, list[float]]]] = {}
+    told: dict[str, list[dict[str, list[int]]]] = {}
     torch.manual_seed(0)
     for k in faces.emotion.unique():
         real = faces.landmarks[faces.emotion == k].transpose(1, 2)
@@ -284,14 +285,15 @@ def curves(run: Path, data: Path, out: Annotated[Path, tyro.conf.arg(aliases=["-
             noise = torch.randn(takes, method.config.noise)
             paths = method.perform(real[:takes, 0], k.repeat(takes), noise, torch.ones(takes))
         away = paths - paths[:, :1]
-        told[EXPRESSIONS[k]] = [{} for _ in range(takes)]
+        dreamt: list[dict[str, list[int]]] = [{} for _ in range(takes)]
         for part, rows in (("brows", slice(17, 27)), ("eyes", slice(36, 48)), ("mouth", slice(48, 68))):
             curve = (away[:, :, rows] * peak[rows]).sum((2, 3))
-            for take, line in zip(
-                told[EXPRESSIONS[k]], (curve / curve[:, -5:].mean(1, keepdim=True)).clamp(min=0), strict=True
-            ):
-                take[part] = [round(float(value), 3) for value in line]
-    out.write_text(json.dumps({"fps": FPS, "curves": told}) + "\n")
+            percent = (100 * curve / curve[:, -5:].mean(1, keepdim=True)).clamp(min=0).round().int()
+            for take, line in zip(dreamt, percent.tolist(), strict=True):
+                take[part] = line
+        told[EXPRESSIONS[k]] = [take for take in dreamt if max(map(max, take.values())) <= 110]
+    lines = {name: ",\n".join(json.dumps(take, separators=(",", ":")) for take in some) for name, some in told.items()}
+    out.write_text("{\n" + ",\n".join(f'"{name}": [\n{some}]' for name, some in lines.items()) + "\n}\n")
 
 
 if __name__ == "__main__":

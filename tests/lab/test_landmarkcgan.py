@@ -100,6 +100,18 @@ def test_terms_against_the_formulas(drawn: Path) -> None:
     torch.testing.assert_close(method.fusion_loss(source, target)["landmarks"], away.abs().mean())
 
 
+def test_with_an_identity_term_it_is_texturegan(drawn: Path) -> None:
+    method, source, target = pieces(drawn, identity=2.0)
+    method.eval()
+    fake = method.painted(source.image, target.landmarks)
+    cosine = (method.identity(fake) * method.identity(source.image)).sum(1)
+    torch.testing.assert_close(method.generator_loss(source, target)["identity"], 2 * (1 - cosine).mean())
+    method.painted = lambda image, landmarks: image  # type: ignore[method-assign]
+    assert method.generator_loss(source, target)["identity"].item() == pytest.approx(0, abs=1e-5)
+    assert set(method.readers) == {"identity"}
+    assert not pieces(drawn)[0].readers
+
+
 def test_halfway_the_landmarks_are_halfway() -> None:
     method, seen = tiny("landmarkcgan").eval(), []
     method.generator.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from mien import Editor, MienError
-from mien.studio.sitting import KEPT, Sitting
+from mien.editor import REFERENCE
+from mien.studio.sitting import KEPT, Sitting, liking
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,14 @@ def test_a_name_without_a_suffix_gets_one(pictures: Path, editors: dict[str, Edi
 def test_nothing_wished_is_nothing_to_download(pictures: Path, editors: dict[str, Editor], tmp_path: Path) -> None:
     with pytest.raises(MienError, match="nothing is changed yet"):
         sit(pictures / "me.jpg", editors, tmp_path).download()
+
+
+def test_a_face_to_be_like_is_there_for_models_that_look_at_it(pictures: Path, editors: dict[str, Editor]) -> None:
+    target = liking(pictures / "me.jpg", editors["flowfill"], 50_000_000).target
+    assert target.face is not None
+    assert target.face.shape == (REFERENCE, REFERENCE, 3)
+    assert target.face.std() > 20
+    assert target.scores is not None
 
 
 def test_only_the_model_runs_again(pictures: Path, editors: dict[str, Editor], tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import av
@@ -15,7 +18,7 @@ from mien.errors import MienError
 from mien.photo.provenance import SOURCE_TYPE, read_mark
 from mien.video.clip import Frame, open_clip
 from mien.video.curve import constant
-from mien.video.edit import Outcome, Wish
+from mien.video.edit import Outcome, Wish, side_by_side
 
 
 def test_a_clip_is_edited_with_its_sound_clock_and_tags(
@@ -223,3 +226,22 @@ def _collect(clip: object, editor: Editor, given: list[np.ndarray]) -> None:
     for item, _ in edits(clip, Tracker(editor.finder), editor, Wish(SURPRISE, constant(1.0)), Outcome()):  # type: ignore[arg-type]
         if isinstance(item, Frame):
             given.append(item.native.to_ndarray())
+
+
+def test_work_is_done_a_few_ahead_and_given_in_order() -> None:
+    """Items without work do not pile up behind one that is done."""
+    begun = []
+
+    def work() -> Iterator[tuple[int, Callable[[], np.ndarray] | None]]:
+        for number in range(60):
+            begun.append(number)
+            time.sleep(0.002)
+            yield number, partial(np.full, 1, number) if number % 20 == 0 or number > 50 else None
+
+    ahead = []
+    for expected, (number, result) in enumerate(side_by_side(work())):
+        ahead.append(len(begun) - number)
+        assert number == expected
+        assert (result == number) if number % 20 == 0 or number > 50 else result is None
+    assert number == 59
+    assert max(ahead) < 20

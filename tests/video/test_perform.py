@@ -125,3 +125,25 @@ def test_driving_mistakes_are_told(portrait: Path, tmp_path: Path, capsys: pytes
     assert not (tmp_path / "out.mp4").exists()
     assert run("edit", EXAMPLE, "--to", "fear", "-o", tmp_path / "out.mp4") == 2
     assert "is a photograph" in capsys.readouterr().err
+
+
+def test_brows_and_mouth_each_move_in_their_own_time(portrait: Path, tmp_path: Path) -> None:
+    """In this take of anger brows come first; with --dynamics smooth the face moves at once."""
+    upper, lower = np.s_[60:130], np.s_[150:210]
+    ahead = {}
+    for how in ("learned", "smooth"):
+        out = tmp_path / f"{how}.mp4"
+        words = ("--to", "anger", "--dynamics", how, "--seed", "0", "--seconds", "1", "--rate", "20", "-o", out)
+        assert run("perform", portrait, *words) == 0
+        clip = frames(out)[[0, 5, 11]].astype(int)
+        early, late = (np.abs(clip[i] - clip[0]).mean(-1) for i in (1, 2))
+        ahead[how] = early[upper].mean() / late[upper].mean() - early[lower].mean() / late[lower].mean()
+    assert ahead["learned"] > ahead["smooth"] + 0.1
+
+
+def test_learned_motions_take_no_keys(portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("perform", portrait, "--dynamics", "learned", "-o", tmp_path / "out.mp4")
+    for more, message in ((("--to", "fear", "--keys", "0:1"), "--keys"), (("--muscle", "jawOpen=1"), "give --to")):
+        assert run(*words, *more) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()

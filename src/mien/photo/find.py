@@ -7,6 +7,7 @@ from the largest to the smallest.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -88,7 +89,7 @@ class ShippedFinder:
         for least in (POSSIBLE, CERTAIN):
             if not len(points):
                 return []
-            landmarks, chance = self._landmarks(rgb, points)
+            landmarks, chance = read_landmarks(self._reader, rgb, points)
             kept = chance >= least
             landmarks, scores = landmarks[kept], np.minimum(scores, chance)[kept]
             points = np.array([five_points(face) for face in landmarks])
@@ -109,15 +110,18 @@ class ShippedFinder:
         found[:, 1:] *= np.tile(scale, 7).astype(np.float32)
         return found
 
-    def _landmarks(self, rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks (N, 68, 2) in photo pixels and the chance that each is a face (N,), read at points (N, 5, 2)."""
-        size, template = self._reader.size, np.array(self._reader.about["template"])
-        matrices = [similarity(five, template) for five in points]
-        crops = np.stack([crop(rgb, matrix, size) for matrix in matrices])
-        image = picture(crops)
-        read = self._reader.run({"image": image})
-        places = [move(inverse(m), p) for m, p in zip(matrices, read["landmarks"], strict=True)]
-        return np.stack(places), read["face"]
+
+def read_landmarks(reader: Model, rgb: np.ndarray, points: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (N, 68, 2) in photo pixels and the chance that each is a face (N,), by the landmark network ``reader``.
+
+    points: where each face is, (5, 2) as ``Face.points``, in photo pixels; at least one.
+    """
+    template = np.array(reader.about["template"])
+    matrices = [similarity(five, template) for five in points]
+    crops = np.stack([crop(rgb, matrix, reader.size) for matrix in matrices])
+    read = reader.run({"image": picture(crops)})
+    places = [move(inverse(m), p) for m, p in zip(matrices, read["landmarks"], strict=True)]
+    return np.stack(places), read["face"]
 
 
 def views(rgb: np.ndarray) -> list[tuple[Image.Image, np.ndarray]]:

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mien.editor import Editor, Seen
+from mien.editor import Editor, Seen, worn
 from mien.errors import MienError
 from mien.photo.draw import around
 from mien.photo.find import face_of
 from mien.photo.read import Photo, read
 from mien.photo.write import SUFFIXES
 from mien.studio.wish import Like, Wish
-from mien.target import Target
 
 SHOWN = 1600
 """Longest side of the shown picture, in pixels. What is downloaded has the photograph's own size."""
@@ -212,10 +211,11 @@ def named(name: str, path: Path, max_pixels: int) -> Photo:
 
 def liking(path: Path, editor: Editor, max_pixels: int) -> Like:
     """The largest face in the photograph at ``path``, to be like."""
-    models = editor.see(named(path.name, path, max_pixels))
+    photo = named(path.name, path, max_pixels)
+    models = editor.see(photo)
     if not models:
         raise MienError(f"no face found in {path.name}; give one with a clearly visible face")
-    return Like(path.name, Target(scores=models[0].blendshapes, emotion=int(models[0].emotion.argmax())))
+    return Like(path.name, worn(photo, models[0]))
 
 
 def fitting(name: str, photo: Photo) -> str:

@@ -24,11 +24,12 @@ from mien.photo.read import read
 from mien.photo.write import SUFFIXES
 from mien.target import Target
 from mien.video.clip import open_clip
-from mien.video.curve import constant, parsed, performance
+from mien.video.curve import constant, parsed
+from mien.video.dynamics import Part, played
 from mien.video.edit import Outcome, Wish, edit_clip
 from mien.video.kinds import CONTAINERS, container_of, is_clip
-from mien.video.perform import Part, frames_of, sit
 from mien.video.perform import drive as drive_photo
+from mien.video.perform import frames_of, sit
 from mien.video.perform import perform as perform_photo
 
 OneClip = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CLIP")]
@@ -83,7 +84,6 @@ def edit(
     for each in (place, *([preview] if preview else [])):
         container_of(each)
     curve = parsed(keys) if keys is not None else constant(intensity)
-    os.environ.setdefault("MIEN_THREADS", "1")  # frames are edited side by side, each on one thread
     editor = Editor(model, finding.open())
     if like:
         target = _worn(editor, like, finding.max_pixels)
@@ -120,6 +120,8 @@ def perform(
     seconds: float = 3.0,
     intensity: float = 1.0,
     keys: str | None = None,
+    dynamics: Literal["learned", "smooth"] | None = None,
+    seed: int = 0,
     rate: int = 25,
     face: str = "largest",
     out: Output = None,
@@ -137,6 +139,9 @@ def perform(
         seconds: Length of the clip.
         intensity: At the expression's height; up to 1.5.
         keys: In place of --intensity, what it is when: SECONDS:INTENSITY,... e.g. 0:0,1.5:1,3:0.
+        dynamics: learned (of expressions, unless said otherwise): brows, eyes and mouth each in its own time, as in a
+            motion of MotionGAN's. smooth: the whole face at once, as muscles and --keys move it.
+        seed: Which of the learned motions; each expression has several, counted round.
         rate: Frames a second.
         face: largest, a number as `mien faces` counts, or a point "x,y" inside the face.
         out: The clip to write, in the format of its suffix: .mp4 (default), .mov, .mkv, .webm, .gif, .webp.
@@ -148,7 +153,9 @@ def perform(
     if bool(muscle) == (to is not None):
         raise MienError("say what to perform: one of --to EXPRESSION or --muscle NAME=SCORE")
     count = frames_of(seconds, rate)
-    curve = performance(seconds, intensity) if keys is None else parsed(keys)
+    if keys is not None and dynamics == "learned":
+        raise MienError("--dynamics learned has its own moments: leave --keys out")
+    curve = played(to, seconds, intensity, dynamics, seed) if keys is None else parsed(keys)
     place = out or photo.with_name(f"{photo.stem}-{to or 'muscles'}.mp4")
     container_of(place)
     editor = Editor(model, finding.open())
@@ -288,4 +295,5 @@ COMMANDS: dict[str, Any] = {"edit": edit, "perform": perform, "drive": drive}
 
 def main(name: str, words: list[str]) -> int:
     """Run one of the commands of clips."""
+    os.environ.setdefault("MIEN_THREADS", "1")  # frames are edited side by side, each on one thread
     return tyro.cli(COMMANDS[name], prog=f"mien {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,)) or 0

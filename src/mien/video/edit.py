@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -32,6 +33,7 @@ from mien.video.write import clip_writer, copy_clip
 
 USUAL = 0.7
 """Seconds over which a face's usual look is averaged: longer than a syllable or a blink, shorter than a mood."""
+Item = TypeVar("Item")
 Job = tuple[int, Target, float]
 """One face's edit: which of the faces seen, its target, the intensity."""
 
@@ -166,21 +168,36 @@ def edits(
     clip: Clip, tracker: Tracker, editor: Editor, wish: Wish, outcome: Outcome
 ) -> Iterator[tuple[Frame | av.Packet, np.ndarray]]:
     """The clip's items in their order, with the edited pixels of those that are frames."""
-    workers, editor = os.cpu_count() or 1, on_one_thread(editor)
-    waiting: deque[tuple[Frame | av.Packet, Future[np.ndarray] | None]] = deque()
+    editor = on_one_thread(editor)
+
+    def work() -> Iterator[tuple[Frame | av.Packet, Callable[[], np.ndarray] | None]]:
+        for item in clip:
+            task = None
+            if isinstance(item, Frame) and (jobs := _wanted(item, tracker, wish, outcome))[0]:
+                task = partial(_edit, item, *jobs, editor)
+            yield item, task
+
+    for item, edited in side_by_side(work()):
+        yield item, (edited if edited is not None else item.rgb if isinstance(item, Frame) else _NO_PIXELS)
+
+
+def side_by_side(work: Iterable[tuple[Item, Callable[[], np.ndarray] | None]]) -> Iterator[tuple[Item, Any]]:
+    """Each item in its order with what its work gives, None where it has none; threads do the work of several.
+
+    Items come a few ahead of those that are given: as many as begin while the one in turn is worked on.
+    """
+    workers = os.cpu_count() or 1
+    waiting: deque[tuple[Item, Future[np.ndarray] | None]] = deque()
     busy = 0
     with ThreadPoolExecutor(workers) as pool:
-        for item in chain(clip, [None]):
-            future = None
-            if isinstance(item, Frame) and (jobs := _wanted(item, tracker, wish, outcome))[0]:
-                future = pool.submit(_edit, item, *jobs, editor)
-                busy += 1
-            if item is not None:
-                waiting.append((item, future))
-            while waiting and (item is None or waiting[0][1] is None or busy > 2 * workers):
-                done, result = waiting.popleft()
-                busy -= result is not None
-                yield done, (result.result() if result else done.rgb if isinstance(done, Frame) else _NO_PIXELS)
+        for item, task in work:
+            waiting.append((item, pool.submit(task) if task else None))
+            busy += task is not None
+            while waiting and ((first := waiting[0][1]) is None or first.done() or busy > 2 * workers):
+                busy -= first is not None
+                yield waiting.popleft()[0], first and first.result()
+        for item, last in waiting:
+            yield item, last and last.result()
 
 
 def on_one_thread(editor: Editor) -> Editor:

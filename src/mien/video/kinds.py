@@ -24,6 +24,8 @@ def is_clip(path: str | Path) -> bool:
 def is_animated(path: Path) -> bool:
     """Whether a WebP holds an animation."""
     try:
+        if not path.is_file():  # a pipe would block
+            return False
         with path.open("rb") as file:
             head = file.read(21)
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from mien.editor import Editor, Request, Seen
+from mien.editor import Editor, Seen
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES
 from mien.photo.find import choose
@@ -21,17 +21,11 @@ from mien.photo.read import Photo, read
 from mien.target import Target
 from mien.video.clip import Frame, open_clip
 from mien.video.curve import Curve
-from mien.video.edit import on_one_thread
+from mien.video.dynamics import PART_OF, PARTS, Learned, Part
+from mien.video.edit import on_one_thread, side_by_side
 from mien.video.track import Tracker
 from mien.video.write import clip_writer
 
-Part = Literal["eyes", "brows", "mouth"]
-PARTS: dict[Part, tuple[str, ...]] = {
-    "eyes": ("eye",),
-    "brows": ("brow",),
-    "mouth": ("mouth", "jaw", "cheek", "nose"),
-}
-"""Which blendshapes a part of the face has, by how their names begin."""
 STEPS = 100
 """Intensities are rounded to one in so many: frames that look the same are edited once."""
 
@@ -47,6 +41,11 @@ class Sitter:
     @property
     def scores(self) -> np.ndarray:
         return self.seen[self.face].blendshapes
+
+    def edited(self, editor: Editor, target: Target, intensity: float = 1.0) -> np.ndarray:
+        """The pixels with the face wearing ``target``."""
+        face = str(self.face + 1)
+        return editor.edit(self.photo, target, intensity=intensity, face=face, seen=self.seen).rgb
 
 
 def sit(path: Path, editor: Editor, face: str, longest: int, max_pixels: int) -> Sitter:
@@ -70,8 +69,8 @@ def sit(path: Path, editor: Editor, face: str, longest: int, max_pixels: int) ->
 
 def perform(
     sitter: Sitter,
-    to: Request,
-    curve: Curve,
+    to: Target,
+    curve: Curve | Learned,
     path: Path,
     editor: Editor,
     *,
@@ -81,22 +80,32 @@ def perform(
     mark: bool = True,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write ``frames`` frames of the photograph in which its face wears ``to`` as strongly as ``curve`` says.
+    """Write ``frames`` frames of the photograph in which its face, or each part, wears ``to`` as ``curve`` says.
 
-    Where the curve is 0 the picture is the photograph itself.
+    Where the curve is 0 the picture is the photograph itself. A model that knows no muscles cannot part the face: with
+    it the whole follows the part that is furthest.
     """
-
     editor = on_one_thread(editor)
+    full = to.goal(sitter.scores) - sitter.scores
 
-    @lru_cache(maxsize=4)
-    def picture(step: int) -> np.ndarray:
-        value = step / STEPS
-        return editor.edit(sitter.photo, to, intensity=value, face=str(sitter.face + 1), seen=sitter.seen).rgb
+    def picture(steps: np.ndarray) -> np.ndarray:
+        most = max(int(steps.max()), 1)
+        goal = sitter.scores + (steps / most)[PART_OF] * full
+        target = Target(scores=goal.astype(np.float32), emotion=to.emotion, face=to.face)
+        return sitter.edited(editor, target, steps.max() / STEPS)
 
-    first = _frame(sitter.photo.rgb, 0, Fraction(1, rate), 1)
-    with clip_writer(path, None, first, Fraction(rate), overwrite=overwrite, mark=mark) as writer:
+    def work() -> Iterator[tuple[int, Callable[[], np.ndarray] | None]]:
+        before = np.empty(0)
         for number in range(frames):
-            rgb = picture(round(curve(number / rate) * STEPS))
+            steps = np.rint(np.broadcast_to(curve(number / rate), len(PARTS)) * STEPS).astype(int)
+            yield number, None if np.array_equal(steps, before) else partial(picture, steps)
+            before = steps
+
+    rgb = sitter.photo.rgb
+    first = _frame(rgb, 0, Fraction(1, rate), 1)
+    with clip_writer(path, None, first, Fraction(rate), overwrite=overwrite, mark=mark) as writer:
+        for number, edited in side_by_side(work()):
+            rgb = rgb if edited is None else edited
             writer.picture(_frame(rgb, number, Fraction(1, rate), 1))
             advance()
 
@@ -134,26 +143,32 @@ def drive(
         raise MienError("--parts: give at least one of eyes, brows and mouth")
     if "blendshapes" not in editor.model.about["target"]:
         raise MienError(f"model {editor.model.about['name']} edits by expression: it cannot be driven by muscles")
-    wanted = tuple(prefix for part in parts for prefix in PARTS[part])
-    mask = np.array([name.startswith(wanted) for name in BLENDSHAPES], np.float32) * strength
+    mask = np.isin(PART_OF, [list(PARTS).index(part) for part in parts]) * strength
     origin = _calmest(by, editor) if start == "calmest" else None
     count, editor = 0, on_one_thread(editor)
     with open_clip(by) as clip:
         native = clip.first.native
         first = _frame(sitter.photo.rgb, native.pts, native.time_base, native.duration)
         rgb, tracker = sitter.photo.rgb, Tracker(editor.finder)
-        with clip_writer(path, clip, first, clip.rate, overwrite=overwrite, mark=mark) as writer:
+
+        def work() -> Iterator[tuple[Frame | av.Packet, Callable[[], np.ndarray] | None]]:
+            rest = origin
             for item in clip:
+                seen = isinstance(item, Frame) and not item.broken and tracker.follow(item.rgb, item.time)
+                if not seen:
+                    yield item, None
+                    continue
+                scores = seen[0].seen.blendshapes
+                rest = scores if rest is None else rest
+                goal = np.clip(sitter.scores + mask * (scores - rest), 0, 1)
+                yield item, partial(sitter.edited, editor, Target(scores=goal.astype(np.float32)))
+
+        with clip_writer(path, clip, first, clip.rate, overwrite=overwrite, mark=mark) as writer:
+            for item, edited in side_by_side(work()):
                 if not isinstance(item, Frame):
                     writer.put(item)
                     continue
-                tracks = [] if item.broken else tracker.follow(item.rgb, item.time)
-                if tracks:
-                    scores = tracks[0].seen.blendshapes
-                    origin = scores if origin is None else origin
-                    goal = np.clip(sitter.scores + mask * (scores - origin), 0, 1)
-                    target = Target(scores=goal.astype(np.float32))
-                    rgb = editor.edit(sitter.photo, target, face=str(sitter.face + 1), seen=sitter.seen).rgb
+                rgb = rgb if edited is None else edited
                 writer.picture(_frame(rgb, item.native.pts, item.native.time_base, item.native.duration))
                 count += 1
                 advance()

@@ -14,8 +14,8 @@ from PIL import Image
 
 from mien.editor import Seen
 from mien.model import picture, shipped
-from mien.photo.align import crop, five_points, inverse, move, similarity
-from mien.photo.find import Face, Finder, face_of, keep_best
+from mien.photo.align import crop, five_points, similarity
+from mien.photo.find import Face, Finder, face_of, keep_best, read_landmarks
 
 SURE, LOST = 0.8, 0.3
 """Chance of a face above which a track is trusted, and below which it ends."""
@@ -152,11 +152,11 @@ class Tracker:
 
     def _read(self, rgb: np.ndarray) -> None:
         """Read each track's landmarks anew where it was, once more where it has moved far, and end those lost."""
-        left = self.tracks
+        left, reader = self.tracks, shipped("landmarks", 1)
         for _ in range(2):
             if not left:
                 break
-            places, chances = read_landmarks(rgb, [track.face.points for track in left])
+            places, chances = read_landmarks(reader, rgb, [track.face.points for track in left])
             far = []
             for track, place, chance in zip(left, places, chances, strict=True):
                 was, now = track.face, face_of(place, chance)
@@ -186,16 +186,6 @@ class Tracker:
             emotion = reader.run({"image": picture(view[None])})["read"][0]
             self.count += 1
             self.tracks.append(Track(self.count, face.landmarks, emotion))
-
-
-def read_landmarks(rgb: np.ndarray, points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (N, 68, 2) and the chance of a face (N,), read around five points (5, 2) each, all in pixels."""
-    reader = shipped("landmarks", 1)
-    matrices = [similarity(five, np.array(reader.about["template"])) for five in points]
-    crops = np.stack([crop(rgb, matrix, reader.size) for matrix in matrices])
-    read = reader.run({"image": picture(crops)})
-    places = [move(inverse(m), p) for m, p in zip(matrices, read["landmarks"], strict=True)]
-    return np.stack(places), read["face"]
 
 
 def _inside(face: Face, rgb: np.ndarray) -> bool:

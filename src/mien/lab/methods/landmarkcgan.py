@@ -6,6 +6,9 @@ habits (strided convolutions down, upsampling and convolution up, tanh) sees the
 photograph; a critic of patches under spectral norm sees the drawing too. L1 and adversarial terms (the log form, L1 at
 100, as in pix2pix), on pairs of photographs of one person.
 
+With an identity term, through a trained reader, the expression transfer is TextureGAN, the half of Otberdout et al.
+(PAMI 2022) that follows MotionGAN: a frame of a photograph and drawn landmarks, by adversarial, identity and L1 terms.
+
 Ablations: without fusion the driving landmarks are drawn as they are (CGAN); without spectral norm the critic is
 pix2pix's. What the paper calls source is the face whose expression is taken, here the target.
 
@@ -36,6 +39,7 @@ from mien.lab.losses import log_critic, log_generator
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.methods.flowfill import fit_displacement
 from mien.lab.methods.morphable import FaceModel, shipped
+from mien.lab.readers.identity import Identity, IdentityConfig
 
 PARTS = ((0, 17), (17, 27), (27, 36), (36, 48), (48, 60), (60, 68))
 """Jaw, brows, nose, eyes, outer and inner lips: a channel each in the drawing."""
@@ -54,6 +58,8 @@ class LandmarkCGANConfig:
         fusion: Fuse the driving landmarks with the face's own; without, this is CGAN.
         spectral: Spectral norm in the critic; without, this is Pix2Pix.
         reconstruct: Weight of the L1 term.
+        identity: Weight of how far the identity reader finds the picture from the photograph; above 0 it needs a
+            trained one (``--reader``).
     """
 
     size: int = 128
@@ -61,6 +67,7 @@ class LandmarkCGANConfig:
     fusion: bool = True
     spectral: bool = True
     reconstruct: float = 100.0
+    identity: float = 0.0
 
 
 class LandmarkCGAN(Method):
@@ -83,6 +90,8 @@ class LandmarkCGAN(Method):
             self.fusion, self.face = Fusion(), FaceModel(shipped())
         self.generator = Generator(config.width)
         self.critic = Critic(config.width, config.spectral)
+        if config.identity:
+            self.identity = Identity(IdentityConfig()).requires_grad_(False)
 
     def prepare(self, faces: Faces) -> None:
         self.driver.fit(faces)
@@ -136,10 +145,14 @@ class LandmarkCGAN(Method):
 
     def generator_loss(self, source: Faces, target: Faces) -> Terms:
         fake = self.painted(source.image, target.landmarks)
-        return {
+        terms = {
             "fool": log_generator(self.critic(fake, drawn(target.landmarks, fake.shape[-1]))),
             "reconstruct": self.config.reconstruct * F.l1_loss(fake, target.image),
         }
+        if self.config.identity:
+            alike = F.cosine_similarity(self.identity(source.image), self.identity(fake))
+            terms["identity"] = self.config.identity * (1 - alike).mean()
+        return terms
 
 
 class Driver(nn.Module):

@@ -45,8 +45,7 @@ class Motions:
     """Motions of one split; what ``Trainer`` asks of a table.
 
     faces.landmarks: (N, 68, T, 2) in fractions of the crop; the axis of the 68 comes before time, so that
-    ``Faces.flipped`` mirrors every frame. faces.image: (N, 3, 0, 0), since the trainer lays images out and these have
-    no pixels.
+    ``Faces.flipped`` mirrors every frame.
     """
 
     faces: Faces
@@ -97,7 +96,7 @@ def load_motions(paths: Sequence[Path], split: str, frames: int, limit: int | No
         raise MienError(f"{', '.join(map(str, paths))}: no motion in split {split!r}")
     points = torch.from_numpy(np.concatenate(parts)).transpose(1, 2).contiguous()
     digest = hashlib.sha256(json.dumps([split, names]).encode()).hexdigest()[:16]
-    faces = Faces(image=torch.zeros(len(names), 3, 0, 0), emotion=torch.tensor(labels), landmarks=points)
+    faces = Faces(emotion=torch.tensor(labels), landmarks=points)
     return Motions(faces, names, digest)
 
 
