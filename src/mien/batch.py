@@ -61,7 +61,7 @@ def each(paths: Iterable[Path], one: Callable[[Path], Report], say: Callable[[Re
                 report = {"file": str(path)} | one(path) | {"seconds": round(time.perf_counter() - began, 3)}
                 say(report)
             except MienError as error:
-                text = str(error) if str(path) in str(error) else f"{path}: {error}"
+                text = str(error if str(path) in error.args[0] else MienError(f"{path}: {error}"))
                 report = {"file": str(path), "error": text}
                 print(f"mien: {text}", file=sys.stderr)
             reports.append(report)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,8 @@ from mien.grid import matrix, moments, sitters, video_format, write_video
 from mien.model import DEFAULT, edit_models, shipped
 from mien.photo.draw import around, grid, numbered
 from mien.photo.find import Finder, MediaPipeFinder, ShippedFinder
+from mien.photo.inspect import inspect as look
+from mien.photo.inspect import told
 from mien.photo.read import MAX_PIXELS, Photo, read
 from mien.photo.write import format_of, write
 from mien.video.kinds import is_clip
@@ -253,12 +256,25 @@ def models(muscles: bool = False) -> int:
     return 0
 
 
+def inspect(file: Annotated[Path, tyro.conf.Positional], json: bool = False) -> int:
+    """Tell what a picture or clip says about itself: format, edited mark, C2PA (found, not verified), EXIF, ICC.
+
+    Args:
+        file: The picture or clip, which is only read.
+        json: Print it as JSON.
+    """
+    about = look(file)
+    _print_json(about) if json else print(told(about))
+    return 0
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "edit": edit,
     "faces": faces,
     "sheet": sheet,
     "grid": reference_grid,
     "models": models,
+    "inspect": inspect,
 }
 VIDEO = ("mien.video.commands", "video")
 WINGS: dict[str, tuple[str, str]] = dict.fromkeys(
@@ -281,6 +297,7 @@ USAGE = f"""mien {__version__}: change the expression on any face in a photograp
   mien grid --src FACES --ref EXPRESSIONS        each source's face with each reference's expression
   mien bulk FOLDER RESULTS --to happiness        millions of photographs, here or on a cluster (mien[bulk])
   mien models                                    the models that come with mien
+  mien inspect me-happiness.jpg                  what a picture says about itself: edited, by what, C2PA
   mien studio                                    a page with all of this (pip install "mien[studio]")
   mien prepare FOLDER -o faces.parquet           make a manifest of raw pictures of faces
   mien train NAME --data faces.parquet           train a method (needs the lab: pip install "mien[lab]")
@@ -297,6 +314,8 @@ def main(arguments: list[str] | None = None) -> None:
     """The program. Exit codes: 0 done, 2 a mistake that the message tells how to mend, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     warnings.filterwarnings("ignore", module="PIL")
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(_dispatch(words))
     except MienError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -16,7 +17,12 @@ import onnxruntime as ort
 from mien.errors import MienError
 
 DEFAULT = "flowfill"
+LARGEST = 256_000_000
+"""Bytes of a model file, at most: ONNX Runtime needs several times as much memory to open one."""
 Arrays = dict[str, np.ndarray]
+_ELSEWHERE = re.compile(rb"(\n|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
+"""The key, in protobuf's bytes, that every tensor has whose values lie in another file."""
+_CHANNELS = {"image": 3, "delta": 3, "flow": 2}
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,27 @@ class Model:
         options.log_severity_level = 4
         usual = os.environ.get("MIEN_THREADS", "")
         options.intra_op_num_threads = self.threads or (int(usual) if usual.isdecimal() else 0)
+        contents = self._contents()
+        if _ELSEWHERE.search(contents):
+            raise MienError(
+                f"{self.path}: keeps weights in another file, which mien never opens; export it as one file"
+            )
         try:
-            return ort.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        except OSError as error:
-            raise MienError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+            return ort.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise MienError(f"{self.path}: not a model that ONNX Runtime can open; export it again") from error
+
+    def _contents(self) -> bytes:
+        try:
+            if self.path.exists() and not self.path.is_file():  # a pipe would block
+                raise MienError(f"{self.path}: not a regular file; name an .onnx file")
+            if self.path.stat().st_size > LARGEST:
+                raise MienError(
+                    f"{self.path}: larger than {LARGEST // 10**6} MB, too large for an edit model or reader"
+                )
+            return self.path.read_bytes()
+        except OSError as error:
+            raise MienError(f"{self.path}: cannot be read ({error.strerror or error})") from error
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -63,14 +84,19 @@ class Model:
         if missing:
             raise MienError(f"{self.path}: asks for {', '.join(missing)}, which this edit does not give")
         outputs = [node.name for node in self.session.get_outputs()]
-        values = self.session.run(outputs, {name: inputs[name] for name in wanted})
+        try:
+            values = self.session.run(outputs, {name: inputs[name] for name in wanted})
+        except Exception as error:  # as above
+            raise MienError(f"{self.path}: its graph cannot compute what an edit asks; export it again") from error
+        if not all(np.isfinite(value).all() for value in values if value.dtype.kind == "f"):
+            raise MienError(f"{self.path}: computes values that are no numbers; train or export it again")
         return dict(zip(outputs, values, strict=True))
 
 
 def _parsed(value: str) -> Any:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -95,7 +121,27 @@ def find_model(name: str) -> Model:
     model = Model(Path(name)) if name.endswith(".onnx") else shipped(name)
     if model.about["mien"] != "edit":
         raise MienError(f"{name}: a {model.about['mien']}, not an edit model; see `mien models`")
+    _check(model, name)
     return model
+
+
+def _check(model: Model, name: str) -> None:
+    """Raises MienError where an edit model's metadata and its graph cannot be what an editor needs."""
+    about, nodes = model.about, model.session.get_outputs()
+    outputs, size = {node.name: node.shape for node in nodes}, about.get("size")
+    told = (
+        type(size) is int
+        and 16 <= size <= 1024
+        and all(isinstance(about.get(key), list) for key in ("source", "target"))
+        and isinstance(about.get("name"), str)
+    )
+    shaped = all(
+        len(shape) == 4 and shape[1] == _CHANNELS[key]
+        for key, shape in outputs.items()
+        if key in _CHANNELS and all(isinstance(side, int) for side in shape[1:])
+    )
+    if not (told and shaped and ("image" in outputs or {"flow", "delta"} <= outputs.keys())):
+        raise MienError(f"{name}: its metadata or its outputs are not those of an edit model; export it again")
 
 
 def picture(crops: np.ndarray) -> np.ndarray:

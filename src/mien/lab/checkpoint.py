@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -33,7 +35,7 @@ def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         body = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(body, aside, metadata={"mien": json.dumps(asdict(progress))})
+        save_file(body, aside, metadata={"mien": json.dumps(asdict(progress)), "crc32": str(_checksum(body))})
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -43,10 +45,27 @@ def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
 
 def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
     """Tensors by name and the progress; raises MienError where ``path`` is no checkpoint of mien."""
+    if path.exists() and not path.is_file():  # a pipe would block
+        raise MienError(f"{path}: not a checkpoint of mien (not a regular file)")
     try:
         with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("mien", "")
+            about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, Progress(**json.loads(header))
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise MienError(f"{path}: not a checkpoint of mien ({error})") from error
+        progress = Progress(**json.loads(about.get("mien", "")))
+        if not (isinstance(progress.config, dict) and isinstance(progress.method, str)):
+            raise TypeError("its header is wrong")
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise MienError(f"{path}: not a checkpoint of mien ({str(error).splitlines()[0]})") from error
+    if about.get("crc32", kept := str(_checksum(tensors))) != kept:  # those of version 0.1 have none
+        raise MienError(f"{path}: damaged, its checksum is wrong; go back to a copy, or begin in another --out")
+    return tensors, progress
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    """CRC-32 of names and values, in the order of the names."""
+    crc = 0
+    for name, tensor in sorted(tensors.items()):
+        crc = zlib.crc32(name.encode(), crc)
+        if tensor.numel():
+            crc = zlib.crc32(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data, crc)
+    return crc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from mien.errors import MienError
 from mien.lab import checkpoint, ranks
+from mien.lab.alone import alone
 from mien.lab.clean import Reader, clean, described, reader_of_method, reader_of_model
 from mien.lab.compare import Wish, compare
 from mien.lab.export import export
@@ -112,10 +114,18 @@ def restore(path: Path) -> tuple[Method, checkpoint.Progress]:
     tensors, progress = checkpoint.load(path / "checkpoint.safetensors" if path.is_dir() else path)
     kind = find_method(progress.method)
     config = {k: tuple(v) if isinstance(v, list) else v for k, v in progress.config.items()}
-    method = kind(kind.Config(**config))
+    try:
+        method = kind(kind.Config(**config))
+    except TypeError as error:
+        raise MienError(f"{path}: settings that this version's {progress.method} does not know ({error})") from error
     state = {k.removeprefix("method/"): v for k, v in tensors.items() if k.startswith("method/")}
     state |= {k.removeprefix("average/"): v for k, v in tensors.items() if k.startswith("average/")}
-    method.load_state_dict(state)
+    try:
+        method.load_state_dict(state)
+    except RuntimeError as error:
+        raise MienError(
+            f"{path}: its networks are not those of this version's {progress.method}; train anew"
+        ) from error
     return method.eval(), progress
 
 
@@ -152,7 +162,8 @@ def _train(words: list[str]) -> int:
         config: tyro.conf.OmitArgPrefixes[Any],
         recipe: tyro.conf.OmitArgPrefixes[Recipe],
     ) -> None:
-        with ranks.joined():
+        out = run.out or Path("runs") / words[0]
+        with ranks.joined(), nullcontext() if ranks.rank() or not run.data else alone(out, ".checkpoint.safetensors.*"):
             train(words[0], config, recipe, run, Console())
 
     call.__annotations__["config"] = Annotated[kind.Config, tyro.conf.OmitArgPrefixes]

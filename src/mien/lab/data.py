@@ -27,6 +27,8 @@ from mien.lab.faces import Faces
 SPLITS = ("train", "val", "test")
 
 
+_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null, pa.types.is_dictionary)
+_TEXTS = {"name": _TEXT, "split": _TEXT, "emotion": _TEXT}
 Sampler = Callable[[int], tuple[Tensor, Tensor]]
 """Step -> the rows of the faces edited and of those aimed at, (batch,) each; the same for the same step."""
 
@@ -96,7 +98,7 @@ def load(
         table = table.filter(pc.is_valid(table[field]))
     labels = emotion_labels(table, path)
     if "emotion" in fields:
-        table = table.filter(pa.array(label in EXPRESSIONS for label in labels))
+        table = table.filter(pa.array([label in EXPRESSIONS for label in labels], pa.bool_()))
         labels = [label for label in labels if label in EXPRESSIONS]
     table, labels = table.slice(0, limit), labels[:limit]
     if not len(table):
@@ -109,9 +111,9 @@ def load(
         index: dict[str, int] = {name: i for i, name in enumerate(EXPRESSIONS)}
         columns["emotion"] = torch.tensor([index.get(label, -1) for label in labels])
     if "blendshapes" in fields:
-        columns["blendshapes"] = _floats(table["blendshapes"]).view(-1, len(BLENDSHAPES))
+        columns["blendshapes"] = _floats(table, "blendshapes", path, len(BLENDSHAPES))
     if "landmarks" in fields:
-        columns["landmarks"] = _floats(table["landmarks"]).view(-1, 68, 2)
+        columns["landmarks"] = _floats(table, "landmarks", path, 2 * 68).view(-1, 68, 2)
     if "identity" in fields:
         people = {name: i for i, name in enumerate(sorted(set(table["identity"].to_pylist())))}
         columns["identity"] = torch.tensor([people[name] for name in table["identity"].to_pylist()])
@@ -206,6 +208,10 @@ def _read(path: Path, fields: frozenset[str]) -> pa.Table:
         table = pq.read_table(path, columns=sorted(needed | labels | ({"identity", "synthetic", *fields} & names)))
     except (OSError, pa.ArrowException) as error:
         raise MienError(f"{path}: not a readable Parquet manifest ({str(error).splitlines()[0]})") from error
+    for name, types in _TEXTS.items():
+        kind = table.schema.field(name).type if name in table.column_names else None
+        if kind is not None and not any(fits(kind) for fits in types):
+            raise MienError(f"{path}: column {name} holds {kind}, not text; run `mien prepare` again")
     if "identity" in names:
         homes: dict[str, str] = {}
         for person, split in zip(table["identity"].to_pylist(), table["split"].to_pylist(), strict=True):
@@ -232,7 +238,7 @@ def emotion_labels(table: pa.Table, path: Path) -> list[str]:
 def _decode_row(path: Path, blob: bytes, name: str, size: int) -> np.ndarray:
     try:
         return _decode(blob, size)
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MienError(f"{path}: the image of row {name!r} cannot be read (WebP, PNG or JPEG is)") from error
 
 
@@ -258,7 +264,7 @@ def _regions(table: pa.Table, path: Path, size: int) -> Tensor:
                 .convert("L")
                 .resize((size, size), Image.Resampling.NEAREST)
             )
-        except (OSError, TypeError) as error:
+        except (OSError, TypeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise MienError(f"{path}: the regions of row {name!r} cannot be read (PNG is)") from error
         maps[row] = torch.from_numpy(np.array(picture))
         if int(maps[row].max()) >= len(REGIONS):
@@ -268,6 +274,16 @@ def _regions(table: pa.Table, path: Path, size: int) -> Tensor:
     return maps
 
 
-def _floats(column: pa.ChunkedArray) -> Tensor:
-    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return torch.from_numpy(flat.astype(np.float32))
+def _floats(table: pa.Table, name: str, path: Path, width: int) -> Tensor:
+    """(N, width) of a column of lists; MienError where they are anything else."""
+    try:
+        rows = table[name].combine_chunks()
+        flat = rows.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+        lengths = pc.list_value_length(rows).to_numpy(zero_copy_only=False)
+        if (lengths != width).any() or not np.isfinite(flat).all():
+            raise ValueError
+    except (ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+        raise MienError(
+            f"{path}: column {name} must hold lists of {width} numbers; run `mien prepare` again"
+        ) from error
+    return torch.from_numpy(flat).view(-1, width)

@@ -32,6 +32,7 @@ from rich.progress import Progress
 
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, TEMPLATE
+from mien.lab.alone import alone
 from mien.lab.collections import LAYOUTS, Entry, find_layout
 from mien.lab.collections.measure import WHOLE, Muscles, measure
 from mien.lab.collections.people import SHARES, people_of, splits_of
@@ -115,9 +116,10 @@ def prepare(
     if muscles == "table" and not any(entry.muscles for entry in entries):
         raise MienError("--muscles table: these collections have no table of muscles or action units; leave it out")
     folder = _open_parts(out, entries, size, muscles)
-    _measure(entries, folder, size, muscles, workers or _cores(), advance)
-    report = _merge(collections, folder, out, size, split, overwrite)
-    shutil.rmtree(folder, ignore_errors=True)
+    with alone(folder, ".mien-*"):
+        _measure(entries, folder, size, muscles, workers or _cores(), advance)
+        report = _merge(collections, folder, out, size, split, overwrite)
+        shutil.rmtree(folder, ignore_errors=True)
     if not report.faces:
         raise MienError(f"no usable face in {report.pictures} pictures: {str(report).splitlines()[1]}")
     return report

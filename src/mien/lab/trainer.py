@@ -126,6 +126,8 @@ class Trainer:
         if self.recipe.flip:
             coins = ranks.share(torch.rand(len(index), device=self.device))
             faces = Faces.where(coins < 0.5, faces.flipped(), faces)
+        if faces.image is None:  # motions have none
+            return faces
         return faces.having(image=faces.image.to(memory_format=torch.channels_last))
 
     def _optimizer(self, name: str) -> torch.optim.Optimizer:
@@ -162,7 +164,14 @@ class Trainer:
             kind: {k.removeprefix(kind + "/"): v for k, v in tensors.items() if k.startswith(kind + "/")}
             for kind in ("method", "average", "optimizer")
         }
-        self.method.load_state_dict(part["method"])
+        try:
+            self.method.load_state_dict(part["method"])
+        except RuntimeError as error:
+            raise MienError(
+                f"{self.out} holds a run of other networks, by another version; use another --out"
+            ) from error
+        if part["average"].keys() != self._averaged().keys():
+            raise MienError(f"{self.out} holds a run without all of its averages; use another --out")
         self.averages = {k: v.to(self.device) for k, v in part["average"].items()}
         for name, optimizer in self.optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}

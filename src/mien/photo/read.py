@@ -27,6 +27,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from mien.errors import MienError
 
 MAX_PIXELS = 100_000_000
+_MANY, _TIGHTEST = 20_000_000, 64  # of more pixels than this, no photograph packs so many into a byte
+_LARGEST = 2_000_000_000  # bytes
 
 _OPENERS: dict[bytes, type[ImageFile]] = {
     b"\xff\xd8\xff": JpegImageFile,
@@ -104,7 +106,7 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """
     path = Path(path)
     source = _contents(path)
-    opener = next((opener for magic, opener in _OPENERS.items() if source.startswith(magic)), None)
+    opener = _opener(source)
     if opener is None:
         raise MienError(f"{path} is not a JPEG, PNG, WebP, TIFF or BMP picture; convert it to one of these")
     try:
@@ -119,6 +121,16 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
         raise MienError(
             f"{path} is damaged, cut short or of an unusual kind; save it anew or get a fresh copy"
         ) from error
+
+
+def open_header(path: Path) -> tuple[bytes, ImageFile | None]:
+    """The file's bytes and its picture, not decoded; None where it is none of the five formats. Raises MienError."""
+    source = _contents(path, anything=True)
+    opener = _opener(source)
+    try:
+        return source, opener(BytesIO(source)) if opener else None
+    except Exception as error:  # as in read
+        raise MienError(f"{path} is damaged or cut short; get a fresh copy") from error
 
 
 def rgb_view(native: np.ndarray, mode: str) -> np.ndarray:
@@ -140,7 +152,11 @@ def eight_bits(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _contents(path: Path) -> bytes:
+def _opener(source: bytes) -> type[ImageFile] | None:
+    return next((opener for magic, opener in _OPENERS.items() if source.startswith(magic)), None)
+
+
+def _contents(path: Path, anything: bool = False) -> bytes:
     try:
         if path.is_dir():
             raise MienError(f"{path} is a folder; name a photograph in it")
@@ -148,7 +164,11 @@ def _contents(path: Path) -> bytes:
             raise MienError(f"{path} does not exist; check the name")
         if not path.is_file():  # a pipe or a device could block or never end
             raise MienError(f"{path} is not a regular file; name a photograph")
-        source = path.read_bytes()
+        if path.stat().st_size > _LARGEST:
+            raise MienError(f"{path} is larger than {_LARGEST // 10**9} GB; save it as a smaller picture")
+        with path.open("rb") as file:
+            head = file.read(8)
+            source = head + file.read() if anything or _opener(head) else head  # what is no picture stays on the disk
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or "it does not fit into memory"
         raise MienError(f"{path} cannot be read ({reason}); check its permissions and the disk") from error
@@ -163,6 +183,11 @@ def _decode(opener: type[ImageFile], source: bytes, path: Path, max_pixels: int)
         raise MienError(
             f"{path} has {image.width} x {image.height} pixels, above the limit of {max_pixels / 1e6:g} million; "
             "make it smaller or raise the limit"
+        )
+    if image.width * image.height > max(_MANY, _TIGHTEST * len(source)):
+        raise MienError(
+            f"{path} claims {image.width} x {image.height} pixels in {len(source)} bytes, as no photograph does; "
+            "make it smaller first"
         )
     if getattr(image, "n_frames", 1) > 1:
         raise MienError(f"{path} has several pictures in it and mien edits stills; save one of them by itself")
@@ -189,7 +214,7 @@ def _load(
         image.tile = [image.tile[0]._replace(args="RGBA")]
     image.load()
     metadata = _metadata(image)
-    upright = _upright(image)
+    upright = _upright(image, in_place=True)
     if gray_alpha:
         return np.ascontiguousarray(upright).view(">u2").astype(np.uint16), "LA", metadata
     native, mode = _native(upright, str(path))
@@ -225,12 +250,15 @@ def _native(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
     return np.array(image if image.mode == mode else image.convert(mode)), mode
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image, in_place: bool = False) -> Image.Image:
     image.load()  # out here: what is wrong with the pixels must be told
     try:
-        return ImageOps.exif_transpose(image)
+        if not in_place:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large photograph would not fit
     except Exception:  # EXIF that cannot be parsed tells no orientation; the pixels are still good
-        return image
+        pass
+    return image
 
 
 def _metadata(image: Image.Image) -> dict[str, Any]:
