@@ -58,7 +58,6 @@ def test_surprise_lifts_the_brows_and_takes_the_smile_away(editor: Editor, photo
     assert score(after, "mouthSmileLeft", "mouthSmileRight") < 0.5 * score(seen[0], "mouthSmileLeft", "mouthSmileRight")
 
 
-@pytest.mark.xfail(strict=True, reason="the shipped flowfill hardly opens the jaw of a smiling face; see its lab book")
 @pytest.mark.parametrize(("wish", "more"), [("surprise", 0.15), ({"jawOpen": 0.7}, 0.15)])
 def test_the_jaw_opens_as_far_as_asked(
     editor: Editor, photo: Photo, seen: list[Seen], wish: str | dict[str, float], more: float
@@ -135,7 +134,8 @@ def test_a_single_muscle_moves_what_it_names(editor: Editor, photo: Photo, seen:
 def test_a_reference_photograph_is_followed(editor: Editor, photo: Photo, seen: list[Seen]) -> None:
     reference: Edited = editor.edit(photo, "surprise", seen=seen)
     copied = editor.see(editor.edit(photo, like=reference.rgb, seen=seen).rgb)[0]
-    assert score(copied, "browInnerUp") > score(seen[0], "browInnerUp") + 0.1
+    assert score(copied, "browInnerUp") > score(seen[0], "browInnerUp") + 0.05
+    assert score(copied, "browOuterUpLeft") > score(seen[0], "browOuterUpLeft") + 0.15
     assert score(copied, "mouthSmileLeft", "mouthSmileRight") < 0.5 * score(
         seen[0], "mouthSmileLeft", "mouthSmileRight"
     )

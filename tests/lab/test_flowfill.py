@@ -256,7 +256,7 @@ def mean_mask(method: FlowFill, drawn: Path) -> float:
     method.eval()
     with torch.no_grad():
         shut, wide = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
-        return method._change(shut, wide, torch.ones(len(shut)))[2].mean().item()
+        return method._change(shut, wide, torch.ones(len(shut)))[3].mean().item()
 
 
 def test_each_penalty_lowers_what_it_weighs(drawn: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 from drawn import average_face
 from torch import Tensor
 
-from mien.lab.geometry import INNER_LOWER, INNER_UPPER, gaps, mouth, reshaped, thin_plate
+from mien.lab.geometry import INNER_LOWER, INNER_UPPER, LIPS, around, gaps, reshaped, thin_plate
 
 SIZE = 96
 
@@ -79,7 +79,7 @@ def test_what_is_far_from_the_face_stays() -> None:
 
 def test_the_box_of_the_mouth_holds_the_lips_and_nothing_above() -> None:
     _, points = open_mouth()
-    box = mouth(points, SIZE)
-    inside = (points[0, 48:] * SIZE).long()
-    assert (box[0, 0, inside[:, 1], inside[:, 0]] == 1).all()
-    assert not box[0, 0, : int(points[0, 33, 1] * SIZE) - 2].any()
+    box = around(points[:, LIPS], SIZE)
+    inside = (points[0, LIPS] * SIZE).long()
+    assert (box[0, 0, inside[:, 1], inside[:, 0]] > 0.9).all()
+    assert box[0, 0, : int(points[0, 33, 1] * SIZE) - 4].max() < 0.1

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mien.lab.blocks import warp
 
-LIPS = list(range(48, 68))
+RIGHT_EYE, LEFT_EYE, LIPS = list(range(36, 42)), list(range(42, 48)), list(range(48, 68))
+SOFT = 0.005
 INNER_UPPER, INNER_LOWER = [61, 62, 63], [67, 66, 65]  # opposite each other, left to right
 OUTER_UPPER, OUTER_LOWER = [50, 51, 52], [58, 57, 56]
 CHIN = [6, 7, 8, 9, 10]
@@ -53,12 +54,12 @@ def reshaped(image: Tensor, landmarks: Tensor, move: Tensor, gap: Tensor) -> tup
     return halves[0] * (1 - below) + halves[1] * below, end
 
 
-def mouth(points: Tensor, size: int) -> Tensor:
-    """(B, 1, size, size): 1 in the box around the lips among ``points`` (B, 68, 2), a little wider; 0 elsewhere."""
-    low, high = points[:, LIPS].amin(1) - 0.02, points[:, LIPS].amax(1) + 0.02
+def around(points: Tensor, size: int) -> Tensor:
+    """(B, 1, size, size): 1 in a box a little wider than ``points`` (B, N, 2), 0 elsewhere, with soft edges."""
+    low, high = points.amin(1)[:, :, None] - 0.02, points.amax(1)[:, :, None] + 0.02
     centre = (torch.arange(size, device=points.device) + 0.5) / size
-    column, row = (((centre >= low[:, i, None]) & (centre <= high[:, i, None])).float() for i in (0, 1))
-    return (row[:, :, None] * column[:, None])[:, None]
+    inside = torch.sigmoid((centre - low) / SOFT) * torch.sigmoid((high - centre) / SOFT)
+    return (inside[:, 1, :, None] * inside[:, 0, None])[:, None]
 
 
 def thin_plate(points: Tensor, values: Tensor, size: int) -> Tensor:

@@ -24,12 +24,17 @@ from mien.expressions import BLENDSHAPES, GAZE
 from mien.lab.augment import jittered
 from mien.lab.blocks import Modulated, Stage, ramp, warp
 from mien.lab.faces import Faces
-from mien.lab.geometry import gaps, mouth, reshaped
+from mien.lab.geometry import LEFT_EYE, LIPS, RIGHT_EYE, around, gaps, reshaped
 from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.readers.identity import Identity, IdentityConfig
 
 MOVABLE = [i for i, name in enumerate(BLENDSHAPES) if name not in GAZE and name != "_neutral"]
+
+
+PAINTED = (LIPS, RIGHT_EYE, LEFT_EYE)
+FAINT = 0.1
+"""The most that is added elsewhere, on the scale of [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class FlowFill(Method):
         self.generator = Generator(config.width)
         self.critic = Critic(config.width)
         if config.identity:
-            self.identity = Identity(IdentityConfig())
+            self.identity = Identity(IdentityConfig()).requires_grad_(False)
 
     def prepare(self, faces: Faces) -> None:
         self.generator.displacement.copy_(fit_displacement(faces))
@@ -99,8 +104,7 @@ class FlowFill(Method):
         ]
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
-        _, flow, mask, colour, _ = self._change(source, target, intensity)
-        delta = mask * colour
+        _, flow, delta, _, _ = self._change(source, target, intensity)
         return Edit((warp(source.image, flow) + delta).clamp(-1, 1), flow, delta)
 
     def critic_loss(self, source: Faces, target: Faces) -> Terms:
@@ -119,13 +123,12 @@ class FlowFill(Method):
         with torch.no_grad():
             lesson = self.lesson(source, target)
         source, truth, known = lesson.source, lesson.truth, len(lesson.truth)
-        goal, flow, mask, colour, residual = self._change(source, lesson.target, lesson.intensity)
-        delta = mask * colour
+        goal, flow, delta, mask, residual = self._change(source, lesson.target, lesson.intensity)
         fake = (warp(source.image, flow) + delta).clamp(-1, 1)
         score, read = self.critic(jittered(fake))
         ends = source.landmarks + self._moves(source.blendshapes, goal)
-        lips = mouth(ends, fake.shape[-1])
-        weight = 1 + 5 * torch.maximum(lips, mouth(source.landmarks, fake.shape[-1]))[:known]
+        lips = around(ends[:, LIPS], fake.shape[-1])
+        weight = 1 + 5 * torch.maximum(lips, around(source.landmarks[:, LIPS], fake.shape[-1]))[:known]
         layers = zip(self.critic.layers(fake[:known]), self.critic.layers(truth), strict=True)
         paid = 1 + (self.config.outside - 1) * (1 - lips)
         terms = {
@@ -186,7 +189,11 @@ class FlowFill(Method):
 
 
 class Generator(nn.Module):
-    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), mask (B, 1, S, S), colour (B, 3, S, S), residual."""
+    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), delta (B, 3, S, S), mask (B, 1, S, S), residual.
+
+    The delta, mask times colour, is free where lips and eyes are or go, and held to ``FAINT`` elsewhere: creases and
+    shadows need no more, and the spots that fool a critic do.
+    """
 
     displacement: Tensor
 
@@ -228,7 +235,11 @@ class Generator(nn.Module):
         opened = ramp(difference.abs().amax(1))
         residual = opened * 0.06 * torch.tanh(out[:, :2])
         mask = opened * torch.sigmoid(out[:, 2:3])
-        return coarse + residual, mask, 1.2 * torch.tanh(out[:, 3:]), residual
+        ends = landmarks + torch.einsum("bk,kld->bld", difference, self.displacement)
+        boxes = [around(points[:, part], image.shape[-1]) for part in PAINTED for points in (landmarks, ends)]
+        most = FAINT + (1.2 - FAINT) * torch.stack(boxes).amax(0)
+        delta = torch.minimum(torch.maximum(mask * 1.2 * torch.tanh(out[:, 3:]), -most), most)
+        return coarse + residual, delta, mask, residual
 
 
 class Critic(nn.Module):
