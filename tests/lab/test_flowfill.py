@@ -16,9 +16,9 @@ from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE, LANDMARK_MIRROR, MI
 from mien.lab.blocks import warp
 from mien.lab.data import FaceTable, weighted
 from mien.lab.faces import Faces
-from mien.lab.geometry import gaps
+from mien.lab.geometry import coarse_flow, fit_displacement, gaps
 from mien.lab.method import Optimizer, Terms, Turn
-from mien.lab.methods.flowfill import FlowFill, FlowFillConfig, coarse_flow, fit_displacement, middle
+from mien.lab.methods.flowfill import FlowFill, FlowFillConfig, middle
 
 JAW = BLENDSHAPES.index("jawOpen")
 NEUTRAL, HAPPY, SURPRISED = (EXPRESSIONS.index(name) for name in ("neutral", "happiness", "surprise"))

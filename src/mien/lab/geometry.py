@@ -1,7 +1,9 @@
-"""Another expression by geometry alone: a thin-plate spline through the landmarks, torn where the lips meet.
+"""Expressions as geometry: how far blendshapes move landmarks, and what a face moved so looks like.
 
-A mouth can be closed this way, never opened: teeth that go are covered, teeth that come are nowhere. Read backwards,
-that makes a real open mouth the answer to a question that can be asked: what did this closed mouth look like open?
+The motion is linear and fitted to faces. Spread smoothly it begins a flow; as a thin-plate spline through the
+landmarks, torn where the lips meet, it makes another picture. A mouth can be closed this way, never opened: teeth that
+go are covered, teeth that come are nowhere. Read backwards, that makes a real open mouth the answer to a question that
+can be asked: what did this closed mouth look like open?
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mien.lab.blocks import warp
+from mien.lab.faces import Faces
 
 RIGHT_EYE, LEFT_EYE, LIPS = list(range(36, 42)), list(range(42, 48)), list(range(48, 68))
 SOFT = 0.005
@@ -115,3 +118,45 @@ def _below(points: Tensor, size: int) -> Tensor:
     beyond = (line[:, :1, 0] - x).clamp(min=0) + (x - line[:, -1:, 0]).clamp(min=0)
     softness = 0.25 / size + 0.4 * beyond
     return torch.sigmoid((centre.view(1, -1, 1) - height[:, None]) / softness[:, None])[:, None]
+
+
+def moves(difference: Tensor, displacement: Tensor) -> Tensor:
+    """(B, 68, 2): how far a difference of blendshapes (B, 52) moves each landmark, in fractions of the crop."""
+    return torch.einsum("bk,kld->bld", difference, displacement)
+
+
+def coarse_flow(landmarks: Tensor, difference: Tensor, displacement: Tensor, size: int) -> Tensor:
+    """Spread the landmarks' linear displacement to a flow (B, 2, size, size), in fractions of the crop.
+
+    Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma 0.055) around where the landmarks
+    end up; 0.3 in the denominator lets it fade where no landmark is near. Gaussians factor into rows and columns.
+    """
+    move = moves(difference, displacement)
+    ends = landmarks + move
+    centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
+    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, 68, 2, size)
+    column, row = near[:, :, 0], near[:, :, 1]
+    weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
+    sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
+    return -torch.stack(sums, 1) / weight[:, None]
+
+
+def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
+    """(52, 68, 2): how far the landmarks move per unit of each blendshape, by ridge regression.
+
+    Faces and their mirror images count alike. Pose terms beside the blendshapes take up what turning the head does.
+    """
+    both = [faces.only("blendshapes", "landmarks"), faces.only("blendshapes", "landmarks").flipped()]
+    shapes = torch.cat([f.blendshapes for f in both]).double()
+    points = torch.cat([f.landmarks for f in both]).double()
+    eyes = points[:, 36:48].mean(1)
+    nod, bridge = eyes - points[:, 30], eyes[:, 1:] - points[:, 27, 1:]
+    chin, apart = eyes - points[:, 8], points[:, 45, :1] - points[:, 36, :1]
+    pose = torch.cat([nod, nod**2, chin, bridge, apart], 1)
+    pose = (pose - pose.mean(0)) / pose.std(0)
+    x = torch.cat([shapes - shapes.mean(0), pose], 1)
+    y = (points - points.mean(0)).flatten(1)
+    normal = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
+    solved = torch.linalg.solve(normal, x.T @ y)[: shapes.shape[1]]
+    solved[0] = 0  # "_neutral" never moves
+    return solved.view(-1, 68, 2).float()

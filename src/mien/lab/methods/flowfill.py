@@ -24,7 +24,17 @@ from mien.expressions import BLENDSHAPES, GAZE
 from mien.lab.augment import jittered
 from mien.lab.blocks import Modulated, Stage, ramp, warp
 from mien.lab.faces import Faces
-from mien.lab.geometry import LEFT_EYE, LIPS, RIGHT_EYE, around, gaps, reshaped
+from mien.lab.geometry import (
+    LEFT_EYE,
+    LIPS,
+    RIGHT_EYE,
+    around,
+    coarse_flow,
+    fit_displacement,
+    gaps,
+    moves,
+    reshaped,
+)
 from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.readers.identity import Identity, IdentityConfig
@@ -180,7 +190,7 @@ class FlowFill(Method):
 
     def _moves(self, start: Tensor, end: Tensor) -> Tensor:
         """(B, 68, 2): how far the linear model moves each landmark."""
-        return torch.einsum("bk,kld->bld", (end - start) * self._movable(start), self.generator.displacement)
+        return moves((end - start) * self._movable(start), self.generator.displacement)
 
     def _movable(self, like: Tensor) -> Tensor:
         movable = torch.zeros(len(BLENDSHAPES), device=like.device)
@@ -235,7 +245,7 @@ class Generator(nn.Module):
         opened = ramp(difference.abs().amax(1))
         residual = opened * 0.06 * torch.tanh(out[:, :2])
         mask = opened * torch.sigmoid(out[:, 2:3])
-        ends = landmarks + torch.einsum("bk,kld->bld", difference, self.displacement)
+        ends = landmarks + moves(difference, self.displacement)
         boxes = [around(points[:, part], image.shape[-1]) for part in PAINTED for points in (landmarks, ends)]
         most = FAINT + (1.2 - FAINT) * torch.stack(boxes).amax(0)
         delta = torch.minimum(torch.maximum(mask * 1.2 * torch.tanh(out[:, 3:]), -most), most)
@@ -282,40 +292,3 @@ def middle(patches: Tensor) -> Tensor:
     side = patches.shape[-1]
     edge = side // 8
     return patches[..., edge : side - edge, edge : side - edge]
-
-
-def coarse_flow(landmarks: Tensor, difference: Tensor, displacement: Tensor, size: int) -> Tensor:
-    """Spread the landmarks' linear displacement to a flow (B, 2, size, size), in fractions of the crop.
-
-    Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma 0.055) around where the landmarks
-    end up; 0.3 in the denominator lets it fade where no landmark is near. Gaussians factor into rows and columns.
-    """
-    move = torch.einsum("bk,kld->bld", difference, displacement)
-    ends = landmarks + move
-    centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
-    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, 68, 2, size)
-    column, row = near[:, :, 0], near[:, :, 1]
-    weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
-    sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
-    return -torch.stack(sums, 1) / weight[:, None]
-
-
-def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
-    """(52, 68, 2): how far the landmarks move per unit of each blendshape, by ridge regression.
-
-    Faces and their mirror images count alike. Pose terms beside the blendshapes take up what turning the head does.
-    """
-    both = [faces.only("blendshapes", "landmarks"), faces.only("blendshapes", "landmarks").flipped()]
-    shapes = torch.cat([f.blendshapes for f in both]).double()
-    points = torch.cat([f.landmarks for f in both]).double()
-    eyes = points[:, 36:48].mean(1)
-    nod, bridge = eyes - points[:, 30], eyes[:, 1:] - points[:, 27, 1:]
-    chin, apart = eyes - points[:, 8], points[:, 45, :1] - points[:, 36, :1]
-    pose = torch.cat([nod, nod**2, chin, bridge, apart], 1)
-    pose = (pose - pose.mean(0)) / pose.std(0)
-    x = torch.cat([shapes - shapes.mean(0), pose], 1)
-    y = (points - points.mean(0)).flatten(1)
-    normal = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
-    solved = torch.linalg.solve(normal, x.T @ y)[: shapes.shape[1]]
-    solved[0] = 0  # "_neutral" never moves
-    return solved.view(-1, 68, 2).float()

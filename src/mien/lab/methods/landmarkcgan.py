@@ -35,9 +35,9 @@ from mien.expressions import BLENDSHAPES
 from mien.lab.blocks import Stage, ramp
 from mien.lab.data import Sampler, Table, same_person
 from mien.lab.faces import Faces
+from mien.lab.geometry import fit_displacement
 from mien.lab.losses import log_critic, log_generator
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
-from mien.lab.methods.flowfill import fit_displacement
 from mien.lab.methods.morphable import FaceModel, shipped
 from mien.lab.readers.identity import Identity, IdentityConfig
 
