@@ -50,8 +50,7 @@ def clip_tab(studio: Studio) -> None:
             face = gr.Radio(
                 [("Every face", "all"), ("The largest", "1")], value="all", label="Faces", elem_classes="pills"
             )
-            models = studio.models
-            model = gr.Radio(models, value=models[0][1], label="Model", visible=len(models) > 1, elem_classes="pills")
+            model = studio.model()
             with gr.Row():
                 go = gr.Button("Edit the clip", variant="primary", elem_id="clip-go")
                 stop = gr.Button("Stop")

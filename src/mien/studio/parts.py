@@ -40,6 +40,18 @@ class Studio:
         """Choices of a list of models."""
         return [(Path(name).stem, name) for name in self.editors]
 
+    def model(self, elem_id: str | None = None) -> gr.Radio:
+        """The choice of a model, in sight where there is one."""
+        choices = self.models
+        return gr.Radio(
+            choices,
+            value=choices[0][1],
+            label="Model",
+            visible=len(choices) > 1,
+            elem_id=elem_id,
+            elem_classes="pills",
+        )
+
 
 def upload(**how: Any) -> gr.File:
     """Files from the visitor's own machine."""

@@ -88,10 +88,7 @@ class PhotoTab:
         choices = [(name.capitalize(), name) for name in EXPRESSIONS]
         self.expression = gr.Radio(choices, label="Expression", elem_id="expression", elem_classes="pills")
         self.intensity = gr.Slider(0, STRONGEST, 1, step=0.05, label="Intensity", buttons=[], elem_id="intensity")
-        models = self.studio.models
-        self.model = gr.Radio(
-            models, value=models[0][1], label="Model", visible=len(models) > 1, elem_id="model", elem_classes="pills"
-        )
+        self.model = self.studio.model("model")
         self.muscles: dict[str, gr.Slider] = {}
         with gr.Accordion("Muscles", elem_id="muscles"):
             self.linked = gr.Checkbox(label="Move left and right together", value=True, container=False)

@@ -47,8 +47,7 @@ def batch_tab(studio: Studio) -> None:
             face = gr.Radio(
                 [("Every face", "all"), ("The largest", "largest")], value="all", label="Faces", elem_classes="pills"
             )
-            models = studio.models
-            model = gr.Radio(models, value=models[0][1], label="Model", visible=len(models) > 1, elem_classes="pills")
+            model = studio.model()
             with gr.Row():
                 go = gr.Button("Edit all", variant="primary", elem_id="batch-go")
                 stop = gr.Button("Stop")
