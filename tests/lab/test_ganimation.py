@@ -1,15 +1,14 @@
-"""GANimation: the mask points the right way and does not come to copy, terms have the right sign, a muscle follows."""
+"""GANimation: the mask points the right way and does not come to copy, terms have the right sign.
+
+That muscles follow is in test_nine_muscles.py.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from drawn import DISPLACEMENT, average_face, draw_face, openness
 from tiny import faces, tiny, trainer_of
 from torch import Tensor
 
@@ -18,11 +17,10 @@ from mien.expressions import BLENDSHAPES
 from mien.lab.collections.units import muscles_of
 from mien.lab.data import FaceTable
 from mien.lab.faces import Faces
-from mien.lab.method import Optimizer, Terms
+from mien.lab.method import Terms
 from mien.lab.methods.ganimation import UNITS, Critic, GANimation, GANimationConfig
 from mien.lab.trainer import Trainer
 
-JAW, BROWS = (BLENDSHAPES.index(name) for name in ("jawOpen", "browInnerUp"))
 SMALL = {"size": 32, "width": 8, "blocks": 1}
 
 
@@ -180,57 +178,6 @@ def test_halfway_the_scores_are_half_of_each(drawn: Path) -> None:
     with torch.no_grad():
         method.edit(source, target, torch.full((4,), 0.25))
     torch.testing.assert_close(seen[0], 0.75 * source.blendshapes + 0.25 * target.blendshapes)
-
-
-class Quick(GANimation):
-    """At ten times the learning rate and more."""
-
-    def optimizer(self, network: str) -> Optimizer:
-        return Optimizer(lr=1e-3 if network == "generator" else 4e-3, betas=(0.5, 0.99))
-
-
-def strengths(count: int, seed: int, side: int = 16) -> FaceTable:
-    """Drawn faces whose jaws are open and whose brows are raised to every degree, each on its own."""
-    rng = np.random.default_rng(seed)
-    shapes = np.zeros((count, len(BLENDSHAPES)), np.float32)
-    shapes[:, [JAW, BROWS]] = rng.uniform(0, 1, (count, 2))
-    images = []
-    for face in shapes:
-        points = average_face() + rng.normal(0, 0.003, (68, 2)) + np.einsum("k,kld->ld", face, DISPLACEMENT)
-        skin, ground = tuple(rng.integers(150, 250, 3).tolist()), rng.integers(0, 150, (6, 6, 3))
-        images.append(draw_face(points, skin, ground, side))
-    image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return FaceTable(Faces(image, blendshapes=torch.from_numpy(shapes)), [str(i) for i in range(count)], "drawn")
-
-
-@torch.no_grad()
-def opened(method: GANimation, shut: Faces) -> list[float]:
-    """How wide mouths stand, measured on the pixels, with the jaw alone driven to 1 at five intensities."""
-    wish = shut.blendshapes.clone()
-    wish[:, JAW] = 1
-    target, ones = Faces(blendshapes=wish), torch.ones(len(shut))
-    return [float(openness(method.edit(shut, target, at * ones).image).mean()) for at in (0, 0.25, 0.5, 0.75, 1)]
-
-
-def test_a_jaw_driven_alone_opens_as_far_as_asked(tmp_path: Path) -> None:
-    """On held-out faces of 16 px, from shut; measured on the pixels, where no network has a say."""
-    torch.manual_seed(0)
-    config = GANimationConfig(**(SMALL | {"size": 16}), critic_steps=1, muscles=1500.0, reconstruct=2.0)
-    recipe = replace(GANimation.recipe, batch=8, steps=200, decay=0.5, bf16=False, device="cpu")
-    trainer = Trainer("ganimation", Quick(config), strengths(200, 0), tmp_path, recipe)
-    known = strengths(60, 1)
-    jaw = known.faces.blendshapes[:, JAW]
-    shut, wide = (known.take(rows.nonzero()[:, 0]) for rows in (jaw < 0.25, jaw > 0.75))
-    real = float(openness(wide.image).mean() - openness(shut.image).mean())
-    before = opened(trainer.method.eval(), shut)
-    assert abs(before[4] - before[1]) < 0.05 * real, "the check itself: nothing follows untaught"
-    for step in range(200):
-        trainer.step(step)
-    after = opened(trainer.method.eval(), shut)
-    assert after[0] == pytest.approx(float(openness(shut.image).mean()), abs=1e-6)
-    assert all(more > less for less, more in pairwise(after)), after
-    assert after[4] - after[1] > 0.15 * real, after
-    assert after[4] - after[0] > 0.5 * real, after
 
 
 def test_action_units_are_the_means_of_their_blendshapes_and_those_of_a_table_come_back(drawn: Path) -> None:

@@ -30,7 +30,7 @@ def test_the_published_size_at_128_px() -> None:
 
 @pytest.mark.parametrize("size", [16, 32, 48, 64, 96])
 def test_every_size_has_scores_and_a_label(size: int) -> None:
-    score, label = Critic(size, 4)(torch.rand(2, 3, size, size))
+    score, label = Critic(size, size, 4)(torch.rand(2, 3, size, size))
     assert score.shape[:2] == (2, 1)
     assert score.numel()
     assert label.shape == (2, 7)

@@ -58,6 +58,7 @@ class GANimationConfig:
         smooth: Weight of the mask's mean total variation.
         jitter: How far, at most, each score asked for in training lies from that of a real face.
         critic_steps: Critic's moves to one of the generator.
+        lr: Adam's learning rate.
     """
 
     size: int = 128
@@ -71,6 +72,7 @@ class GANimationConfig:
     smooth: float = 4.1
     jitter: float = 0.1
     critic_steps: int = 5
+    lr: float = 1e-4
 
 
 class GANimation(Method):
@@ -103,7 +105,7 @@ class GANimation(Method):
         ]
 
     def optimizer(self, network: str) -> Optimizer:
-        return Optimizer(lr=1e-4, betas=(0.5, 0.999))
+        return Optimizer(lr=self.config.lr, betas=(0.5, 0.999))
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
         start = self.scores(source)
@@ -179,6 +181,6 @@ class Generator(nn.Module):
 class Critic(stargan.Critic):
     """StarGAN's, reading N scores in place of seven classes: image -> (B, 1, n, n), (B, N)."""
 
-    def __init__(self, size: int, width: int, scores: int) -> None:
-        super().__init__(size, width)
+    def __init__(self, size: int, channels: int, scores: int) -> None:
+        super().__init__(size, size, channels)
         self.label = nn.Conv2d(self.label.in_channels, scores, self.label.kernel_size[0], bias=False)

@@ -31,7 +31,7 @@ from mien.lab.faces import Faces
 from mien.lab.losses import gradient_penalty, wasserstein_critic
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 from mien.lab.methods.regions import WHOLE, Box
-from mien.lab.methods.stargan import body, one_hot
+from mien.lab.methods.stargan import Critic, body, one_hot
 
 LOCAL = {"eyes": Box(0.125, 0.125, 0.875, 0.5), "mouth": Box(0.25, 0.625, 0.75, 1.0)}
 """Where stage I works: brows, eyes and mouths of 98 in 100 of LFW's aligned crops lie within on every side."""
@@ -52,6 +52,7 @@ class LGPGANConfig:
         cycle: Weight of the way back to the source.
         identity: Weight of leaving alone what is as wanted already.
         critic_steps: Critics' moves to one of the generators.
+        lr: Adam's learning rate.
     """
 
     size: int = 128
@@ -62,6 +63,7 @@ class LGPGANConfig:
     cycle: float = 10.0
     identity: float = 5.0
     critic_steps: int = 5
+    lr: float = 1e-4
 
 
 class LGPGAN(Method):
@@ -108,7 +110,7 @@ class LGPGAN(Method):
         ]
 
     def optimizer(self, network: str) -> Optimizer:
-        return Optimizer(lr=1e-4, betas=(0.5, 0.999))
+        return Optimizer(lr=self.config.lr, betas=(0.5, 0.999))
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
         image, share = source.image, intensity.view(-1, 1)
@@ -167,26 +169,3 @@ class Generator(nn.Module):
         planes = label[:, :, None, None].expand(-1, -1, *image.shape[-2:])
         h = self.layers(torch.cat([image, planes.to(image.dtype)], 1))
         return image + self.attention(h).float() * (self.colour(h).float() - image)
-
-
-class Critic(nn.Module):
-    """Picture (B, 3, height, width) -> patch scores (B, 1, n, m) and class logits (B, 7).
-
-    Six halvings, or as many as the shorter side has.
-    """
-
-    def __init__(self, height: int, width: int, channels: int) -> None:
-        super().__init__()
-        halvings = min(6, min(height, width).bit_length() - 1)
-        layers: list[nn.Module] = []
-        inputs, outputs = 3, channels
-        for _ in range(halvings):
-            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.01)]
-            inputs, outputs = outputs, 2 * outputs
-        self.trunk = nn.Sequential(*layers)
-        self.score = nn.Conv2d(inputs, 1, 3, 1, 1, bias=False)
-        self.label = nn.Conv2d(inputs, len(EXPRESSIONS), (height >> halvings, width >> halvings), bias=False)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.trunk(image)
-        return self.score(h).float(), self.label(h).float().mean((2, 3))

@@ -91,6 +91,7 @@ class RegionsConfig:
         width: Channels of the first layer; CycleGAN's generators have half as many.
         blocks: Residual blocks of a generator; StarGAN's 6 or CycleGAN's 9 where not given.
         critic_steps: Critics' moves to one of the generators.
+        lr: Adam's learning rate.
     """
 
     method: Literal["stargan", "cyclegan"] = "stargan"
@@ -102,6 +103,7 @@ class RegionsConfig:
     width: int = 64
     blocks: int | None = None
     critic_steps: int = 5
+    lr: float = 1e-4
 
     def inner(self, side: int) -> Method:
         """A new method for windows of ``side``. MienError where they are too small for its critics."""
@@ -178,7 +180,7 @@ class Regions(Method):
         ]
 
     def optimizer(self, network: str) -> Optimizer:
-        return Optimizer(lr=1e-4, betas=(0.5, 0.99))
+        return Optimizer(lr=self.config.lr, betas=(0.5, 0.99))
 
     def loss(self, part: str, turn: Turn, source: Faces, target: Faces) -> Terms:
         """The inner method's loss on what it sees of both faces."""
