@@ -6,16 +6,20 @@ Editor().edit("me.jpg", "happiness", intensity=0.7).save("out.jpg")
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before ONNX Runtime loads: its wheels call home otherwise
 
 if TYPE_CHECKING:
     from mien.editor import Edited, Editor, Seen
     from mien.errors import MienError
+    from mien.photo.credentials import Signer
     from mien.photo.read import Photo
     from mien.target import Target
 
 __version__ = "0.1.0"
-__all__ = ["Edited", "Editor", "MienError", "Photo", "Seen", "Target", "__version__"]
+__all__ = ["Edited", "Editor", "MienError", "Photo", "Seen", "Signer", "Target", "__version__"]
 
 _HOMES = {
     "Edited": "mien.editor",
@@ -23,6 +27,7 @@ _HOMES = {
     "Seen": "mien.editor",
     "MienError": "mien.errors",
     "Photo": "mien.photo.read",
+    "Signer": "mien.photo.credentials",
     "Target": "mien.target",
 }
 

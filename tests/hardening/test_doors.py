@@ -10,6 +10,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,18 +52,88 @@ def test_the_search_for_pickles_would_find_one(line: str) -> None:
     assert any(re.search(pattern, line, re.MULTILINE) for pattern in PICKLED)
 
 
-def test_the_user_wing_works_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No connection may be asked for, and no temporary file may be left."""
+
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a connection was asked for")
 
     for name in ("socket", "create_connection", "getaddrinfo", "gethostbyname", "socketpair"):
         monkeypatch.setattr(socket, name, refuse)
-    out = tmp_path / "out.png"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    yield
+    assert not list(temporary.iterdir())
+    assert not list(tmp_path.rglob(".mien-*"))
+
+
+def test_the_user_wing_works_without_a_network(tmp_path: Path, no_network: None) -> None:
+    out, photos = tmp_path / "out.png", tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(EXAMPLE, photos / "a.png")
     assert run("edit", EXAMPLE, "--to", "happiness", "-o", out) == 0
     assert run("faces", EXAMPLE, "-o", tmp_path / "faces.png") == 0
     assert run("sheet", EXAMPLE, "-o", tmp_path / "s.jpg", "--to", "anger", "--intensities", "0", "1") == 0
+    assert run("grid", "--src", photos, "--ref", photos, "-o", tmp_path / "grid.png", "--size", 32) == 0
     assert run("models") == 0
     assert run("inspect", out) == 0
+
+
+def test_libraries_leave_nothing_at_home(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry, of which Python's sockets see nothing, would keep a device's number there."""
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    words = ["edit", EXAMPLE, "--to", "happiness", "-o", tmp_path / "out.png"]
+    environment = kept | {"HOME": str(home), "TMPDIR": str(temporary)}
+    subprocess.run([sys.executable, "-m", "mien", *map(str, words)], env=environment, check=True)
+    assert (tmp_path / "out.png").exists()
+    assert not [*home.iterdir(), *temporary.iterdir()]
+
+
+def test_clips_need_no_network(tmp_path: Path, no_network: None) -> None:
+    pytest.importorskip("av", reason="needs the extra video")
+    clip = tmp_path / "a.mp4"
+    assert run("perform", EXAMPLE, "--to", "anger", "-o", clip, "--seconds", 0.2, "--size", 128) == 0
+    assert run("edit", clip, "--to", "happiness", "-o", tmp_path / "b.mp4") == 0
+    assert run("drive", EXAMPLE, "--by", clip, "-o", tmp_path / "c.mp4", "--size", 128) == 0
+    assert run("inspect", tmp_path / "c.mp4") == 0
+
+
+def test_bulk_needs_no_network(tmp_path: Path, no_network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra bulk")
+    from mien.bulk import local
+    from mien.bulk.work import Worker
+
+    (tmp_path / "photos").mkdir()
+    shutil.copy(EXAMPLE, tmp_path / "photos" / "a.png")
+    monkeypatch.setenv("MIEN_THREADS", "1")
+    monkeypatch.setattr(local, "run", lambda job, names, workers: map(Worker(job), names))  # in this process
+    assert run("bulk", tmp_path / "photos", tmp_path / "out", "--to", "anger") == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["sheet", "--to", "anger", "--cell", number] for number in ("0", "-1", "9" * 20)),
+        *(["sheet", "--to", "anger", "--intensities", number] for number in ("-1", "nan", "inf", "9" * 20)),
+        *(["edit", "--to", "anger", "--intensity", number] for number in ("-0.1", "nan", "inf")),
+        *(["edit", "--to", "anger", "--face", number] for number in ("0", "-1", "nan", "1.5", "inf,nan", "9" * 20)),
+        *(["edit", "--to", "anger", "--max-pixels", number] for number in ("0", "-1")),
+        *(["edit", "--muscle", f"jawOpen={number}"] for number in ("nan", "inf", "-0.1", "9" * 20, "", "=")),
+    ],
+)
+def test_numbers_that_make_no_sense_are_told_in_one_line(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words[0], EXAMPLE, *words[1:], "-o", tmp_path / "out.png") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("mien: ")
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
