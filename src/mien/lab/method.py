@@ -111,6 +111,7 @@ class Method(nn.Module):
     reads: the fields of ``Faces`` that training needs.
     source_fields, condition: the fields of the source and of the target that ``edit`` reads.
     average: the networks whose moving average (EMA) is what is exported.
+    channels_last: lay tensors out with channels last, which convolutions like and instance norm does not.
 
     A child that is itself a method is a trained reader: it never learns, and ``mien train --reader RUN`` brings its
     weights.
@@ -121,6 +122,7 @@ class Method(nn.Module):
     source_fields: ClassVar[tuple[str, ...]] = ("image",)
     condition: ClassVar[tuple[str, ...]]
     average: ClassVar[tuple[str, ...]]
+    channels_last: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe()
 
     def __init__(self, config: Any) -> None:

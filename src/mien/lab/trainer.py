@@ -18,6 +18,7 @@ from mien.lab.data import Table, mix
 from mien.lab.faces import Faces
 from mien.lab.method import Method, Recipe
 from mien.lab.sheet import sample_sheet
+from mien.photo.write import write_aside
 
 
 class Trainer:
@@ -33,7 +34,8 @@ class Trainer:
         self.progress = checkpoint.Progress(name, asdict(method.config), table.digest, __version__)
         self.sample = method.sampler(table, recipe)
         method.to(self.device)
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = torch.channels_last if method.channels_last else torch.contiguous_format
+        method.to(memory_format=self.layout)  # type: ignore[call-overload]
         learning = {n: m for n, m in method.named_children() if n not in method.readers}
         self.networks = {n: m for n, m in learning.items() if any(True for _ in m.parameters())}
         self.optimizers = {name: self._optimizer(name) for name in self.networks}
@@ -51,6 +53,7 @@ class Trainer:
         """Train until the steps or the minutes are used up; ``watch``: held-out faces for the sample sheets."""
         console = console or Console()
         self.out.mkdir(parents=True, exist_ok=True)
+        self._trim_log()
         began, first = time.monotonic(), self.progress
         terms: dict[str, list[Tensor]] = {}
         mark, since = began, first.step
@@ -107,15 +110,15 @@ class Trainer:
         if ranks.rank():
             return
         self.out.mkdir(parents=True, exist_ok=True)
+        if watch is not None and self.method.condition:  # before the checkpoint: a run killed in between draws it again
+            with self.averaged():
+                sample_sheet(self.method, watch, self.out / "samples" / f"{self.progress.step:07d}.jpg", self.device)
         tensors = {f"method/{k}": v for k, v in self.method.state_dict().items()}
         tensors |= {f"average/{k}": v for k, v in self.averages.items()}
         for name, optimizer in self.optimizers.items():
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{name}/{index}/{key}": value for key, value in state.items()}
         checkpoint.save(self.out / "checkpoint.safetensors", tensors, self.progress)
-        if watch is not None and self.method.condition:
-            with self.averaged():
-                sample_sheet(self.method, watch, self.out / "samples" / f"{self.progress.step:07d}.jpg", self.device)
 
     def averaged(self) -> _Averaged:
         """``with trainer.averaged():`` the method wears its averaged weights."""
@@ -128,7 +131,7 @@ class Trainer:
             faces = Faces.where(coins < 0.5, faces.flipped(), faces)
         if faces.image is None:  # motions have none
             return faces
-        return faces.having(image=faces.image.to(memory_format=torch.channels_last))
+        return faces.having(image=faces.image.to(memory_format=self.layout))
 
     def _optimizer(self, name: str) -> torch.optim.Optimizer:
         wish = self.method.optimizer(name)
@@ -184,10 +187,14 @@ class Trainer:
                     state.setdefault(int(index), {})[field] = value
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         self.progress = progress
+
+    def _trim_log(self) -> None:
+        """Leave out the lines of steps that were done but not saved: they are about to be written again."""
         log = self.out / "log.jsonl"
-        if not ranks.rank() and log.exists():  # lines of steps done but not saved are about to be written again
-            lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            log.write_text("".join(line for line in lines if json.loads(line)["step"] <= progress.step))
+        if not ranks.rank() and log.exists():
+            lines = log.read_text(errors="replace").splitlines(keepends=True)
+            with write_aside(log, overwrite=True) as aside:
+                aside.write_text("".join(line for line in lines if _step(line) <= self.progress.step))
 
     def _log(self, terms: dict[str, list[Tensor]], steps: int, seconds: float, console: Console) -> None:
         """Each term's mean over the steps in which its turn was played, and over the ranks."""
@@ -203,10 +210,23 @@ class Trainer:
         if ranks.rank():
             return
         line = {"step": self.progress.step, "images": self.progress.images, "images/s": round(rate, 1)}
-        with open(self.out / "log.jsonl", "a") as log:
-            log.write(json.dumps(line | {k: round(v, 4) for k, v in means.items()}) + "\n")
+        try:
+            with open(self.out / "log.jsonl", "a") as log:
+                log.write(json.dumps(line | {k: round(v, 4) for k, v in means.items()}) + "\n")
+        except OSError as error:
+            raise MienError(
+                f"{self.out / 'log.jsonl'} cannot be written ({error.strerror}); make room, go on"
+            ) from error
         shown = "  ".join(f"{k} {v:.3f}" for k, v in means.items())
         console.print(f"step {self.progress.step}  {rate:.0f} images/s  {shown}", highlight=False)
+
+
+def _step(line: str) -> float:
+    """The step of a line of the log; infinity where a crash left no whole one."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith("\n") else float("inf")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return float("inf")
 
 
 class _Averaged:

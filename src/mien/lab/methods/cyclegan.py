@@ -84,6 +84,7 @@ class CycleGAN(Method):
     reads: ClassVar[frozenset[str]] = frozenset({"image", "emotion"})
     condition: ClassVar[tuple[str, ...]] = ("emotion",)
     average: ClassVar[tuple[str, ...]] = GENERATORS
+    channels_last: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe(steps=200_000, batch=1, decay=0.5, ema=0.999)
     config: CycleGANConfig
 

@@ -83,6 +83,7 @@ class GANimation(Method):
     source_fields: ClassVar[tuple[str, ...]] = ("image", "blendshapes")
     condition: ClassVar[tuple[str, ...]] = ("blendshapes",)
     average: ClassVar[tuple[str, ...]] = ("generator",)
+    channels_last: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe(steps=200_000, batch=25, decay=1 / 3, ema=0.999)
     config: GANimationConfig
 

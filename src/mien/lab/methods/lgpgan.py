@@ -74,6 +74,7 @@ class LGPGAN(Method):
     source_fields: ClassVar[tuple[str, ...]] = ("image", "emotion")
     condition: ClassVar[tuple[str, ...]] = ("emotion",)
     average: ClassVar[tuple[str, ...]] = tuple(f"{place}_generator" for place in PLACES)
+    channels_last: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe(steps=200_000, batch=16, ema=0.999)
     config: LGPGANConfig
 

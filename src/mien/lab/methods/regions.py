@@ -129,6 +129,7 @@ class Regions(Method):
     reads: ClassVar[frozenset[str]] = frozenset({"image", "emotion"})
     source_fields: ClassVar[tuple[str, ...]] = ("image", "emotion")
     condition: ClassVar[tuple[str, ...]] = ("emotion",)
+    channels_last: ClassVar[bool] = False
     average: ClassVar[tuple[str, ...]] = tuple(
         f"{part}_{network}"
         for parts in PARTS.values()

@@ -59,6 +59,7 @@ class StarGAN(Method):
     source_fields: ClassVar[tuple[str, ...]] = ("image", "emotion")
     condition: ClassVar[tuple[str, ...]] = ("emotion",)
     average: ClassVar[tuple[str, ...]] = ("generator",)
+    channels_last: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe(steps=200_000, batch=16, ema=0.999)
     config: StarGANConfig
 
