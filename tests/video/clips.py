@@ -35,6 +35,11 @@ def still(side: int = 256, shift: tuple[float, float] = (0, 0), zoom: float = 1.
     return np.asarray(moved)
 
 
+def stranger(rgb: np.ndarray, order: tuple[int, int, int] = (0, 0, 0), light: float = 0.7) -> np.ndarray:
+    """The same picture as of somebody else: in other colours."""
+    return (rgb[..., order] * light).astype(np.uint8)
+
+
 def noisy(rgb: np.ndarray, seed: int, sigma: float = 3.0) -> np.ndarray:
     """With a camera's grain."""
     grain = np.random.default_rng(seed).normal(0, sigma, (*rgb.shape[:2], 1))

@@ -36,7 +36,11 @@ def test_only_zero_is_still() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("1", "SECONDS:INTENSITY"), ("1:0,0:1", "order"), ("0:2", "between"), ("0:a", "SECONDS")]
+    ("text", "message"),
+    [
+        *[("1", "SECONDS:INTENSITY"), ("1:0,0:1", "order"), ("0:2", "between"), ("0:a", "SECONDS")],
+        *[("nan:1", "numbers"), ("0:0,inf:1", "numbers"), ("-inf:0,1:1", "numbers")],
+    ],
 )
 def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
     with pytest.raises(MienError, match=message) as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import SURPRISE, edited, frames, moving, noisy, packets, run, still, times, write_clip
+from clips import SURPRISE, blank, edited, frames, moving, noisy, packets, run, still, stranger, times, write_clip
 from PIL import Image
 
 from mien.editor import Editor
@@ -123,6 +126,19 @@ def test_only_the_chosen_of_two_faces_is_edited(editor: Editor, tmp_path: Path) 
     assert change[40:130, 30:130].mean() > 3 * change[40:130, 190:290].mean()
 
 
+def test_the_chosen_one_of_two_is_edited_again_after_leaving_and_after_cuts(editor: Editor, tmp_path: Path) -> None:
+    one, two, nobody = still(160), stranger(still(160, zoom=0.9)), blank(160)
+    both, alone, gone = ([np.concatenate(pair, 1)] * 2 for pair in ((one, two), (one, nobody), (nobody, nobody)))
+    shown = [*both, *alone, *gone, *both]  # the second leaves, both are gone, both return
+    clip = write_clip(tmp_path / "pair.mkv", shown, form="yuv444p", options={"qp": "0"}, sound=None)
+    outcome = edited(editor, clip, tmp_path / "out.mkv", face="2")
+    assert (outcome.faces, outcome.frames, outcome.edited) == (2, 8, 4)
+    change = np.abs(frames(tmp_path / "out.mkv").astype(int) - frames(clip)).mean(-1)
+    first, second = change[:, 40:130, 30:130].mean((1, 2)), change[:, 40:130, 190:290].mean((1, 2))
+    assert second[[0, 1, 6, 7]].min() > 2 * first.max()  # which the codec changes alone
+    assert second[2:6].max() < 1.2 * first.max()
+
+
 @pytest.mark.parametrize("suffix", [".mov", ".mkv", ".webm", ".gif", ".webp"])
 def test_each_container_is_written_marked_and_read_again(editor: Editor, tmp_path: Path, suffix: str) -> None:
     source = write_clip(
@@ -169,6 +185,10 @@ def test_intensity_zero_gives_the_source_back_where_that_is_asked(editor: Editor
         assert len(packets(other, kind)) == len(packets(head, kind))
     np.testing.assert_array_equal(frames(other), frames(head))
     assert not edited(editor, head, tmp_path / "coded.mp4", 0.0).copied
+    beside = tmp_path / "beside.mp4"
+    outcome = edited(editor, head, tmp_path / "third.mp4", 0.0, copy_if_unchanged=True, preview=beside)
+    assert any("no preview" in note for note in outcome.notes)
+    assert not beside.exists()
 
 
 def test_an_interruption_leaves_no_file(editor: Editor, head: Path, tmp_path: Path) -> None:
@@ -181,6 +201,19 @@ def test_an_interruption_leaves_no_file(editor: Editor, head: Path, tmp_path: Pa
     with pytest.raises(KeyboardInterrupt):
         edited(editor, head, tmp_path / "out.mp4", 0.0, advance=interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_program_at_once_and_leaves_no_file(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", [still()] * 150)
+    words = [sys.executable, "-m", "mien", "edit", source, "--to", "surprise", "-o", "out.mp4", "--preview", "pair.mp4"]
+    running = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while len(list(tmp_path.iterdir())) < 3 and running.poll() is None:  # both files are begun
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, error = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert error == "mien: interrupted; nothing half-written is left\n"
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @pytest.mark.parametrize(

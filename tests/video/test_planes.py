@@ -47,6 +47,6 @@ def test_a_layout_that_cannot_be_edited_is_changed_into_one_that_can() -> None:
     frame = framed("rgb24", 1, True).reformat(format="nv12")
     frame.pts = 7
     assert not editable(frame)
-    changed = Viewer().editable(frame)
+    changed = Viewer().editable(frame, frame.width, frame.height)
     assert editable(changed)
     assert changed.pts == 7

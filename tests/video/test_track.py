@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clips import blank, moving, noisy, still
+from clips import blank, moving, noisy, still, stranger
 
 from mien.photo.find import Face, ShippedFinder
 from mien.video.track import OneEuro, Tracker
@@ -75,15 +75,14 @@ def test_two_faces_keep_their_numbers(tracker: Tracker) -> None:
 def test_a_cut_starts_anew_and_is_edited_from_its_first_frame(tracker: Tracker) -> None:
     for number in range(3):
         tracker.follow(still(), number / 25)
-    other = 255 - still()[:, ::-1] // 2
-    other[:, 60:] = still(shift=(30, 10))[:, 60:]
+    other = stranger(still(shift=(30, 10)))
     (track,) = tracker.follow(other, 3 / 25)
     assert tracker.cuts == 1
     assert track.number == 2
     assert track.presence == 1
 
 
-def test_a_face_that_leaves_is_dropped_and_comes_back_gently(tracker: Tracker) -> None:
+def test_a_face_that_leaves_comes_back_gently_and_is_known_again(tracker: Tracker) -> None:
     present = []
     for number, rgb in enumerate([still()] * 2 + [_covered()] * 8 + [still()] * 12):
         tracks = tracker.follow(rgb, number / 25)
@@ -94,7 +93,22 @@ def test_a_face_that_leaves_is_dropped_and_comes_back_gently(tracker: Tracker) -
     back = [value for value in present[10:] if value]
     assert 0 < back[0] < 1
     assert back[-1] == 1
-    assert tracker.count == 2
+    assert tracker.count == 1
+
+
+def test_two_who_cross_a_cut_keep_their_numbers_and_a_stranger_gets_a_new_one(tracker: Tracker) -> None:
+    pair = np.concatenate([still(200), stranger(still(200, zoom=0.9))], 1)
+    tracker.follow(pair, 0)
+    sides = {track.number: track.face.points[0, 0] < 200 for track in tracker.tracks}
+    assert sides == {1: True, 2: False}
+    tracker.follow(np.full_like(pair, 250), 0.04)
+    swapped = np.concatenate([stranger(still(200, zoom=1.1)), still(200)], 1)
+    tracker.follow(swapped, 0.08)
+    assert tracker.cuts == 2
+    assert {track.number: track.face.points[0, 0] < 200 for track in tracker.tracks} == {2: True, 1: False}
+    tracker.follow(np.full_like(pair, 250), 0.12)
+    tracker.follow(stranger(still(200), order=(0, 1, 2), light=0.45), 0.16)
+    assert [track.number for track in tracker.tracks] == [3]
 
 
 def test_no_face_gives_none(tracker: Tracker) -> None:

@@ -5,7 +5,7 @@ FFmpeg (PyAV) reads everything but animated GIF and WebP, which Pillow reads: FF
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import PictureType
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from mien.errors import MienError
-from mien.photo.read import MAX_PIXELS
+from mien.photo.read import MAX_PIXELS, check_size
 from mien.video.planes import Viewer, put_back
 
-BROKEN = (av.error.InvalidDataError, av.error.EOFError, av.error.UndefinedError)
+FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,ivf,dv,mxf"
+"""What FFmpeg may take a file for. Among its other formats are playlists, which open further files or connections, and
+text that is drawn."""
 _MILLISECOND = Fraction(1, 1000)
 _SHORTEST = 20
 """A frame of a GIF that asks for less than 20 ms is shown for 100 ms, as browsers do."""
@@ -104,6 +106,8 @@ def open_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Clip:
     """Open a clip and decode its first frame. Raises MienError for whatever is wrong with the file."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise MienError(f"{path} is not a regular file; name a clip")
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
@@ -112,21 +116,28 @@ def open_clip(path: str | Path, max_pixels: int = MAX_PIXELS) -> Clip:
         if head.startswith(b"GIF8") or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
             return _open_pictures(path, max_pixels)
         return _open_container(path, max_pixels)
-    except (av.error.FFmpegError, UnidentifiedImageError, EOFError, OSError, SyntaxError, ValueError) as error:
+    except MienError:
+        raise
+    except Exception as error:  # parsers raise nearly every built-in exception for hostile files
         raise MienError(f"{path} is damaged, cut short or no clip; save it anew or get a fresh copy") from error
 
 
+def container_at(path: Path) -> Any:
+    """The file itself, whatever its name looks like to FFmpeg (``concat:a|b``, ``%d.png``), and no other one."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    return av.open(f"file:{path}", metadata_errors="replace", options=options)
+
+
 def _open_container(path: Path, max_pixels: int) -> Clip:
-    container = av.open(str(path), metadata_errors="replace")
+    container = container_at(path)
     videos = [stream for stream in container.streams.video if "ATTACHED_PIC" not in str(stream.disposition).upper()]
     if not videos or videos[0].codec_context is None:
         container.close()
         raise MienError(f"{path} has no moving picture; give a clip")
     stream: Any = videos[0]
-    if stream.width * stream.height > max_pixels:
-        container.close()
-        raise MienError(f"{path} has {stream.width} x {stream.height} pixels a frame; make it smaller or allow more")
+    check_size(path, stream.width, stream.height, path.stat().st_size, max_pixels)
     stream.thread_type = "AUTO"
+    stream.codec_context.options = {"max_pixels": str(max_pixels)}  # the container's word is not the decoder's
     others = [s for s in container.streams if s.type in ("audio", "subtitle") and s.codec_context is not None]
     missed: list[float] = []
     items = _decoded(container, stream, others, missed)
@@ -169,12 +180,13 @@ def _decoded(container: Any, stream: Any, others: list[Any], missed: list[float]
     """Frames and the other streams' packets, in the file's order; what cannot be read is noted and left out."""
     viewer = Viewer()
     start: float | None = None
+    size: tuple[int, int] | None = None
     last = -1
     packets = container.demux([stream, *others])
     while True:
         try:
             packet = next(packets, None)
-        except BROKEN:  # the file ends in the midst of a packet
+        except av.error.FFmpegError:  # the file ends in the midst of a packet
             packet = None
         if packet is None:
             return
@@ -184,7 +196,7 @@ def _decoded(container: Any, stream: Any, others: list[Any], missed: list[float]
             continue
         try:
             frames = packet.decode()  # an empty packet at the end brings out the decoder's last frames
-        except BROKEN:
+        except av.error.FFmpegError:
             missed.append(float((packet.pts or 0) * stream.time_base) - (start or 0.0))
             continue
         for native in frames:
@@ -196,7 +208,8 @@ def _decoded(container: Any, stream: Any, others: list[Any], missed: list[float]
             last = native.pts
             time = float(native.pts * native.time_base)
             start = time if start is None else start
-            shown = viewer.editable(native)
+            size = size or (native.width, native.height)
+            shown = viewer.editable(native, *size)  # a clip may change its size; as players do, mien keeps the first
             shown.pict_type = PictureType.NONE
             turn = round((native.rotation or 0) / 90) % 4
             broken = native.is_corrupt or packet.is_corrupt
@@ -208,10 +221,12 @@ def _open_pictures(path: Path, max_pixels: int) -> Clip:
     with path.open("rb") as file:
         kind: type[Any] = GifImageFile if file.read(3) == b"GIF" else WebPImageFile
     image = kind(str(path))
-    if image.width * image.height > max_pixels:
-        raise MienError(f"{path} has {image.width} x {image.height} pixels a frame; make it smaller or allow more")
+
+    def check() -> None:
+        check_size(path, image.width, image.height, path.stat().st_size, max_pixels)
+
     missed: list[float] = []
-    items = _pictured(image, missed)
+    items = _pictured(image, missed, check)
     first = next(items)
     count = getattr(image, "n_frames", 1)
     span = max(first.native.duration, 1)
@@ -231,15 +246,16 @@ def _open_pictures(path: Path, max_pixels: int) -> Clip:
     )
 
 
-def _pictured(image: Image.Image, missed: list[float]) -> Iterator[Frame]:
-    at, number = 0, 0
+def _pictured(image: Image.Image, missed: list[float], check: Callable[[], None]) -> Iterator[Frame]:
+    at, number, box = 0, 0, (0, 0, *image.size)
     while True:
         try:
             image.seek(number)
-            pixels = np.asarray(image.convert("RGBA"))
+            check()  # a later picture of a GIF may reach beyond the others
+            pixels = np.asarray(image.convert("RGBA").crop(box))
         except EOFError:
             return
-        except (OSError, SyntaxError, ValueError):
+        except Exception:  # as in open_clip
             missed.append(at / 1000)
             if not number:
                 raise

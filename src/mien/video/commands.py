@@ -57,14 +57,14 @@ def edit(
     """Change the expression of the faces in a clip; its sound, timing and everything else stay as they are.
 
     Args:
-        clip: The clip: MP4, MOV, MKV, WebM, GIF, animated WebP, or what else FFmpeg reads.
+        clip: The clip: MP4, MOV, MKV, WebM, GIF, animated WebP; AVI, MPEG, FLV, WMV and the like are read, too.
         to: The expression to change to.
         intensity: 0 leaves the clip as it is, 1 is the full expression, up to 1.5 exaggerates it.
         keys: In place of --intensity, what it is when: SECONDS:INTENSITY,... e.g. 0:0,1.5:1,3:0.
         muscle: A single muscle and its score, as NAME=0.8; may be given several times in place of --to.
         like: A photograph whose largest face wears the wanted expression, in place of --to.
         neutral: With --muscle: begin from the person's neutral face.
-        face: all, largest, a number from 1 (by size, where a shot's faces first show), or a point "x,y" inside it.
+        face: all, largest, a number from 1 (by size, where the first faces show), or a point "x,y" inside it.
         out: The clip to write, in the format of its suffix; beside the source by default.
         preview: Also write a clip with before and after side by side.
         copy_if_unchanged: Where nothing was edited (intensity 0, no face), write the source's own streams.
@@ -85,10 +85,7 @@ def edit(
         container_of(each)
     curve = parsed(keys) if keys is not None else constant(intensity)
     editor = Editor(model, finding.open())
-    if like:
-        target = _worn(editor, like, finding.max_pixels)
-    else:
-        target = targets.by_muscles(dict(muscle_of(text) for text in muscle), neutral) if muscle else _named(to)
+    target = _worn(editor, like, finding.max_pixels) if like else _asked(to, muscle, neutral)
     with open_clip(clip, finding.max_pixels) as source, progress("editing", source.length) as advance:
         outcome = edit_clip(
             source,
@@ -160,7 +157,7 @@ def perform(
     container_of(place)
     editor = Editor(model, finding.open())
     sitter = sit(photo, editor, face, size, finding.max_pixels)
-    target = targets.by_muscles(dict(muscle_of(text) for text in muscle)) if muscle else _named(to)
+    target = _asked(to, muscle)
     with progress("performing", count) as advance:
         perform_photo(
             sitter,
@@ -196,7 +193,7 @@ def drive(
 
     Args:
         photo: The photograph.
-        by: The clip whose first face moves it.
+        by: The clip whose face, the largest where the first ones show, moves it.
         parts: What moves: eyes, brows, mouth, with commas.
         strength: How much of the clip's motion is taken, up to 3.
         start: The clip's frame that counts as rest: its first with a face, or its calmest (reads the clip twice).
@@ -235,11 +232,10 @@ def told(outcome: Outcome, claimed: float | None) -> list[str]:
     """What a user should know of an outcome beyond its figures, a line each."""
     lines = list(outcome.notes)
     if outcome.broken:
-        lines.append(f"{len(outcome.broken)} damaged frames passed on unedited, at {_moments(outcome.broken)}")
+        lines.append(f"damaged, passed on unedited: {_frames(outcome.broken)}, at {_moments(outcome.broken)}")
     if outcome.missed:
         lines.append(
-            f"{len(outcome.missed)} frames cannot be decoded, the ones before stand longer, "
-            f"at {_moments(outcome.missed)}"
+            f"{_frames(outcome.missed)} cannot be decoded: what was before stands longer, at {_moments(outcome.missed)}"
         )
     if claimed and not outcome.copied and outcome.clip_seconds < 0.9 * claimed - 0.5:
         lines.append(f"the file ends at {outcome.clip_seconds:.1f} s of the {claimed:.1f} s that it claims")
@@ -264,13 +260,17 @@ class _Speed(ProgressColumn):
         return Text(f"{task.speed or 0:.1f} frames/s")
 
 
+def _frames(seconds: list[float]) -> str:
+    return "1 frame" if len(seconds) == 1 else f"{len(seconds)} frames"
+
+
 def _moments(seconds: list[float], most: int = 5) -> str:
     text = ", ".join(f"{value:.2f}" for value in seconds[:most])
     return f"{text} s" if len(seconds) <= most else f"{text} s and later"
 
 
-def _named(to: Expression | None) -> Target:
-    return targets.by_name(to or "neutral")
+def _asked(to: Expression | None, muscle: tuple[str, ...], neutral: bool = False) -> Target:
+    return targets.by_name(to) if to else targets.by_muscles(dict(muscle_of(text) for text in muscle), neutral)
 
 
 def _worn(editor: Editor, like: Path, max_pixels: int) -> Target:

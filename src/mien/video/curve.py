@@ -20,6 +20,8 @@ class Curve:
     def __post_init__(self) -> None:
         if not self.keys:
             raise MienError("--keys: give at least one SECONDS:INTENSITY")
+        if not all(np.isfinite(time) for time, _ in self.keys):
+            raise MienError("--keys: seconds are numbers, e.g. 0:0,1.5:1,3:0")
         for (a, _), (b, _) in pairwise(self.keys):
             if not a < b:
                 raise MienError(f"--keys: {b:g} s does not come after {a:g} s; give the keys in the order of time")

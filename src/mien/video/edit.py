@@ -23,12 +23,12 @@ import numpy as np
 
 from mien.editor import Editor, Seen
 from mien.errors import MienError
-from mien.photo.find import choose
 from mien.photo.read import Photo
 from mien.target import Target
 from mien.video.clip import Clip, Frame
 from mien.video.curve import Curve
 from mien.video.track import Track, Tracker
+from mien.video.who import Chosen
 from mien.video.write import clip_writer, copy_clip
 
 USUAL = 0.7
@@ -65,20 +65,18 @@ class Wish:
     """
 
     def __init__(self, target: Target, curve: Curve, which: str = "all") -> None:
-        self.target, self.curve, self.which = target, curve, which
+        self.target, self.curve, self.chosen = target, curve, Chosen(which)
         self._usual: dict[int, tuple[np.ndarray, float]] = {}
-        self._chosen: set[int] = set()
-        self._known: set[int] = set()
-        self._shot = -1
 
     def jobs(self, tracks: list[Track], time: float, shot: int) -> tuple[list[Job], list[Seen]]:
         """The edits of this moment, and all faces seen."""
-        self._choose(tracks, shot)
+        chosen = self.chosen(tracks, shot)
+        self._usual = {track.number: self._usual[track.number] for track in tracks if track.number in self._usual}
         jobs, seen = [], [track.seen for track in tracks]
         for index, (track, face) in enumerate(zip(tracks, seen, strict=True)):
             offset = self._offset(track.number, face.blendshapes, time)
             strength = self.curve(time) * track.presence
-            if track.number in self._chosen and strength:
+            if track.number in chosen and strength:
                 goal = np.clip(face.blendshapes + offset, 0, 1).astype(np.float32)
                 jobs.append((index, Target(scores=goal, emotion=self.target.emotion, face=self.target.face), strength))
         return jobs, seen
@@ -88,24 +86,6 @@ class Wish:
         usual = usual + (1 - np.exp((last - time) / USUAL)) * (now - usual)
         self._usual[number] = (usual, time)
         return self.target.goal(usual) - usual
-
-    def _choose(self, tracks: list[Track], shot: int) -> None:
-        """Which tracks are edited: chosen where a shot's faces first show; when none is left, the next new one is."""
-        present = {track.number for track in tracks}
-        self._usual = {number: kept for number, kept in self._usual.items() if number in present}
-        if self.which == "all":
-            self._chosen = present
-            return
-        if shot != self._shot:
-            self._chosen, self._known = set(), set()
-        new = [track for track in tracks if track.number not in self._known]
-        if new and not (self._chosen & present):
-            first = not self._known
-            picked = choose([track.face for track in new], self.which if first else "largest")
-            self._chosen = {new[i].number for i in picked}
-        if tracks:
-            self._shot = shot
-        self._known |= present
 
 
 def edit_clip(
@@ -127,8 +107,7 @@ def edit_clip(
     """
     outcome, began = Outcome(missed=clip.missed), perf_counter()
     if copy_if_unchanged and wish.curve.still:
-        copy_clip(clip, path, overwrite)
-        outcome.copied = True
+        _pass_on(clip, path, overwrite, preview, outcome)
         return outcome
     tracker = Tracker(editor.finder)
     try:
@@ -154,14 +133,20 @@ def edit_clip(
             if copy_if_unchanged and not outcome.edited:
                 raise _Unchanged
     except _Unchanged:
-        copy_clip(clip, path, overwrite)
-        outcome.copied = True
+        _pass_on(clip, path, overwrite, preview, outcome)
     outcome.seconds = perf_counter() - began
     return outcome
 
 
 class _Unchanged(Exception):
     """Nothing was edited, and the source itself is wanted then."""
+
+
+def _pass_on(clip: Clip, path: Path, overwrite: bool, preview: Path | None, outcome: Outcome) -> None:
+    copy_clip(clip, path, overwrite)
+    outcome.copied = True
+    if preview:
+        outcome.notes.append("no preview is written: before and after are the same")
 
 
 def edits(

@@ -10,7 +10,7 @@ CONTAINERS = {
     **{".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"},
     **{".webm": "webm", ".gif": "gif", ".webp": "webp"},
 }
-"""What mien writes: FFmpeg's name of the container by suffix. It reads whatever else FFmpeg knows."""
+"""What mien writes: FFmpeg's name of the container by suffix. It reads more: ``mien.video.clip.FORMATS``."""
 _OTHERS = (".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".flv", ".wmv", ".ogv")
 
 

@@ -24,6 +24,7 @@ from mien.video.curve import Curve
 from mien.video.dynamics import PART_OF, PARTS, Learned, Part
 from mien.video.edit import on_one_thread, side_by_side
 from mien.video.track import Tracker
+from mien.video.who import Chosen
 from mien.video.write import clip_writer
 
 STEPS = 100
@@ -132,7 +133,7 @@ def drive(
     mark: bool = True,
     advance: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write the photograph moving as the first face of the clip ``by`` does, with its sound and its clock; -> frames.
+    """Write the photograph moving as a face of the clip ``by`` does (``Leader``), with its sound and clock; -> frames.
 
     What moves it is the difference of the clip's blendshapes to those of its first frame with a face, or of its
     calmest one, times ``strength``, in ``parts`` only. Where the clip's face is gone, the last expression stays.
@@ -152,13 +153,12 @@ def drive(
         rgb, tracker = sitter.photo.rgb, Tracker(editor.finder)
 
         def work() -> Iterator[tuple[Frame | av.Packet, Callable[[], np.ndarray] | None]]:
-            rest = origin
+            rest, leader = origin, Leader()
             for item in clip:
-                seen = isinstance(item, Frame) and not item.broken and tracker.follow(item.rgb, item.time)
-                if not seen:
+                scores = leader(tracker, item) if isinstance(item, Frame) and not item.broken else None
+                if scores is None:
                     yield item, None
                     continue
-                scores = seen[0].seen.blendshapes
                 rest = scores if rest is None else rest
                 goal = np.clip(sitter.scores + mask * (scores - rest), 0, 1)
                 yield item, partial(sitter.edited, editor, Target(scores=goal.astype(np.float32)))
@@ -177,17 +177,29 @@ def drive(
     return count
 
 
+class Leader:
+    """The one face of a clip that moves the photograph: the largest where faces first show."""
+
+    def __init__(self) -> None:
+        self.chosen = Chosen("largest")
+
+    def __call__(self, tracker: Tracker, frame: Frame) -> np.ndarray | None:
+        """Its blendshapes (52,) in the clip's next frame; None where it is not there."""
+        tracks = tracker.follow(frame.rgb, frame.time)
+        numbers = self.chosen(tracks, tracker.cuts)
+        return next((track.seen.blendshapes for track in tracks if track.number in numbers), None)
+
+
 def _calmest(by: Path, editor: Editor) -> np.ndarray | None:
     """The blendshapes of the frame whose face does least, gaze aside; None where there is no face."""
-    tracker, calm = Tracker(editor.finder), None
+    tracker, leader, calm = Tracker(editor.finder), Leader(), None
     least = np.inf
     resting = np.array([name.startswith("eyeLook") for name in BLENDSHAPES])
     with open_clip(by) as clip:
         for item in _frames(clip):
-            for track in tracker.follow(item.rgb, item.time)[:1]:
-                effort = float(track.seen.blendshapes[~resting].sum())
-                if effort < least:
-                    least, calm = effort, track.seen.blendshapes
+            scores = leader(tracker, item)
+            if scores is not None and (effort := float(scores[~resting].sum())) < least:
+                least, calm = effort, scores
     return calm
 
 

@@ -36,11 +36,13 @@ class Viewer:
     def __init__(self) -> None:
         self._scaler, self._changer = VideoReformatter(), VideoReformatter()
 
-    def editable(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """The frame, or a copy in a layout that ``put_back`` knows."""
-        if editable(frame):
+    def editable(self, frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+        """The frame, or a copy of this size in a layout that ``put_back`` knows."""
+        known = editable(frame)
+        if known and (frame.width, frame.height) == (width, height):
             return frame
-        changed = self._changer.reformat(frame, format="rgba" if frame.format.is_rgb else "yuv444p")
+        form = frame.format.name if known else "rgba" if frame.format.is_rgb else "yuv444p"
+        changed = self._changer.reformat(frame, width, height, form)
         changed.pts, changed.duration = frame.pts, frame.duration
         if frame.time_base is not None:
             changed.time_base = frame.time_base

@@ -1,7 +1,8 @@
 """The same faces from frame to frame: landmarks read where they last were, smoothed, with expressions measured on them.
 
 The finder searches the whole frame at the start, after a cut, when a face is lost, and now and then for new ones;
-in between the landmark network alone follows each face, at a few milliseconds. All networks here compute on one thread:
+in between the landmark network alone follows each face, at a few milliseconds. Who leaves and returns is known again
+by the colours of face, hair and what is around. All networks here compute on one thread:
 frames are edited on the others meanwhile, and threads that wait for each other by spinning cost more than they give.
 """
 
@@ -25,6 +26,15 @@ SMALLEST = 16.0
 """Pixels (longer side of the landmarks' box) below which a face is no longer followed."""
 CUT = 28.0
 """Mean change of a small grey view of the frame, in levels of 255, that only another shot makes."""
+
+
+ALIKE = 24.0
+"""Mean difference of two looks, in levels of 255, below which they may be one person's: in clips of 13 people, 94 in
+100 pairs of frames of one and no pair of two."""
+REMEMBERED = 64
+"""How many people that have left are remembered."""
+_LOOK = 1.0
+"""Seconds over which a face's look is averaged."""
 
 
 class OneEuro:
@@ -60,12 +70,13 @@ def _share(cutoff: float | np.ndarray, seconds: float) -> float | np.ndarray:
 class Track:
     """One face over time. number: 1 for the first of the clip. landmarks: (68, 2) as read in the last frame.
 
-    presence: how far its edit is faded in, 0 to 1.
+    look: see ``look_of``. presence: how far its edit is faded in, 0 to 1.
     """
 
     number: int
     landmarks: np.ndarray
     emotion: np.ndarray
+    look: np.ndarray
     chance: float = 1.0
     presence: float = 0.0
     _place: OneEuro = field(default_factory=lambda: OneEuro(1.5, 20.0))
@@ -91,13 +102,15 @@ class Track:
         self._placed = self._place(self.landmarks / self._unit, seconds) * self._unit
         return similarity(five_points(self._placed))
 
-    def measured(self, matrix: np.ndarray, scores: np.ndarray, seconds: float) -> None:
-        """Take the blendshapes (52,) that were measured in the crop at ``matrix``."""
+    def measured(self, matrix: np.ndarray, scores: np.ndarray, view: np.ndarray, seconds: float) -> None:
+        """Take the blendshapes (52,) that were measured in ``view`` (S, S, 3), the crop at ``matrix``."""
         face = face_of(self._placed, self.chance)
         smooth = self._scores(scores, seconds).astype(np.float32)
         self._seen = Seen(face, matrix, smooth, self.emotion)
         step = seconds / FADE
         self.presence = float(np.clip(self.presence + (step if self.chance >= SURE else -step), 0, 1))
+        if self.chance >= SURE:
+            self.look = self.look + (1 - np.exp(-seconds / _LOOK)) * (look_of(view) - self.look)
 
 
 class Tracker:
@@ -114,6 +127,7 @@ class Tracker:
         self._small: np.ndarray | None = None
         self._time = 0.0
         self._wait = 0
+        self._people: dict[int, np.ndarray] = {}
 
     def follow(self, rgb: np.ndarray, time: float) -> list[Track]:
         """The faces of the next frame (H, W, 3) uint8 at ``time`` seconds."""
@@ -134,11 +148,15 @@ class Tracker:
         matrices = [track.settle(seconds) for track in self.tracks]
         crops = np.stack([crop(rgb, matrix, muscles.size) for matrix in matrices])
         scores = muscles.run({"image": picture(crops)})["read"]
-        for track, matrix, score in zip(self.tracks, matrices, scores, strict=True):
-            track.measured(matrix, score, seconds)
+        for track, matrix, score, view in zip(self.tracks, matrices, scores, crops, strict=True):
+            track.measured(matrix, score, view, seconds)
+            self._people.pop(track.number, None)
+            self._people[track.number] = track.look  # the last of them were here last
             if fresh:
                 track.presence = 1.0  # a shot begins edited
         self.tracks = [track for track in self.tracks if track.presence > 0]
+        for number in list(self._people)[:-REMEMBERED]:
+            del self._people[number]
         return self.tracks
 
     def _is_cut(self, rgb: np.ndarray) -> bool:
@@ -180,12 +198,33 @@ class Tracker:
         known = len(self.tracks)
         order = np.array([*([2.0] * known), *(face.score for face in faces)])
         new = [faces[i - known] for i in keep_best(boxes, order) if i >= known]
+        if not new:
+            return
+        new.sort(key=lambda face: -face.size)
         reader = shipped("emotion", 1)
-        for face in sorted(new, key=lambda face: -face.size):
-            view = crop(rgb, similarity(face.points), reader.size)
-            emotion = reader.run({"image": picture(view[None])})["read"][0]
-            self.count += 1
-            self.tracks.append(Track(self.count, face.landmarks, emotion))
+        crops = np.stack([crop(rgb, similarity(face.points), reader.size) for face in new])
+        emotions = reader.run({"image": picture(crops)})["read"]
+        looks = [look_of(view) for view in crops]
+        for face, emotion, look, number in zip(new, emotions, looks, self._recognised(looks), strict=True):
+            if not number:
+                self.count += 1
+            self.tracks.append(Track(number or self.count, face.landmarks, emotion, look))
+
+    def _recognised(self, looks: list[np.ndarray]) -> list[int]:
+        """For each look the number of the person who left with the one most like it; 0 for someone new."""
+        here, numbers = {track.number for track in self.tracks}, [0] * len(looks)
+        gone = [number for number in self._people if number not in here]
+        pairs = [(np.abs(look - self._people[n]).mean(), i, n) for i, look in enumerate(looks) for n in gone]
+        for apart, i, number in sorted(pairs):
+            if apart < ALIKE and not numbers[i] and number not in numbers:
+                numbers[i] = number
+        return numbers
+
+
+def look_of(view: np.ndarray) -> np.ndarray:
+    """The colours (8, 8, 3) of an aligned crop (S, S, 3): of face, hair, and what is around."""
+    block = view.shape[0] // 8
+    return view[: 8 * block, : 8 * block].reshape(8, block, 8, block, 3).mean((1, 3))
 
 
 def _inside(face: Face, rgb: np.ndarray) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from mien.errors import MienError
 from mien.photo.write import write_aside
-from mien.video.clip import Clip, Frame
+from mien.video.clip import Clip, Frame, container_at
 from mien.video.finish import finish, packet
 from mien.video.kinds import container_of
 
@@ -51,10 +51,12 @@ def clip_writer(
         try:
             yield writer
             writer.finish()
+            writer.container.close()
         except av.error.FFmpegError as error:
             raise MienError(f"{path} cannot be written ({error.strerror}); choose another format or place") from error
         finally:
-            writer.container.close()
+            with suppress(av.error.FFmpegError):  # what went wrong first is told
+                writer.container.close()
         finish(aside, kind, writer.last, writer.end, mark)
 
 
@@ -72,7 +74,7 @@ class Writer:
         options = {"mp4": {"movflags": "+faststart"}, "mov": {"movflags": "+faststart"}}.get(kind, {})
         if kind in ("gif", "webp"):
             options = {"loop": str(clip.loop if clip else 0)}
-        self.container = av.open(str(aside), "w", format=kind, container_options=options)
+        self.container = av.open(f"file:{aside}", "w", format=kind, container_options=options)
         self._open_pictures(kind, clip, frame, rate)
         self._copies: dict[int, Any] = {}
         if clip is not None:
@@ -187,7 +189,7 @@ def copy_clip(clip: Clip, path: Path, overwrite: bool = False) -> None:
         if clip.stream is None:
             raise MienError(f"{path}: an unchanged {clip.path.suffix} stays what it is; give that suffix to -o")
         try:
-            with av.open(str(clip.path)) as source, av.open(str(aside), "w", format=kind) as target:
+            with container_at(clip.path) as source, av.open(f"file:{aside}", "w", format=kind) as target:
                 kept = [source.streams[s.index] for s in (clip.stream, *clip.others)]
                 copies = {s.index: target.add_stream_from_template(s, opaque=True) for s in kept}
                 for packet in source.demux(kept):
