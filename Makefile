@@ -1,9 +1,12 @@
 # Two commands on a bare machine: `make demo` (edit a photograph) and `make test` (everything that CI runs).
+# `make soak` breaks things for an hour or two; `make audit` asks for known holes in what is installed (docs/threats.md).
 PYTHON ?= python3
 PHOTO ?= examples/astronaut.png
 EXPRESSIONS = happiness surprise sadness anger neutral
 
-.PHONY: demo test lint clean
+RUNS ?= 100000
+
+.PHONY: demo test soak audit clean
 
 demo: .venv/ready
 	@mkdir -p out
@@ -19,6 +22,17 @@ test: .venv-lab/ready
 	.venv-lab/bin/mypy
 	.venv-lab/bin/python -m pytest
 
+soak: .venv-lab/ready
+	MIEN_SOAK=1 .venv-lab/bin/python -m pytest -s tests/hardening
+	.venv-lab/bin/python -m pip install -q atheris
+	.venv-lab/bin/python tests/hardening/fuzz.py all --runs $(RUNS)
+
+audit: .venv-lab/ready
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install -q pip-audit
+	.venv-lab/bin/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r .venv-audit/installed.txt
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -q -c constraints.txt -e .
@@ -26,8 +40,8 @@ test: .venv-lab/ready
 
 .venv-lab/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-lab
-	.venv-lab/bin/python -m pip install -q -c constraints.txt -e ".[lab,video,studio,dev]"
+	.venv-lab/bin/python -m pip install -q -c constraints.txt -e ".[lab,video,studio,c2pa,dev]"
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lab out
+	rm -rf .venv .venv-lab .venv-audit out

@@ -6,14 +6,13 @@ python benchmarks/bulk.py examples/astronaut.png --megapixels 0.26 1 12
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
 
+import hardware
 import numpy as np
 import tyro
 from edit import enlarged
@@ -38,7 +37,7 @@ def main(
             row["peak MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             rows.append(row)
             print("  ".join(f"{name} {value:g}" for name, value in row.items()), flush=True)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, one thread, median of {runs} runs")
+    print(f"{hardware.named()}, one thread, median of {runs} runs")
     print(json.dumps(rows))
 
 

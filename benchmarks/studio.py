@@ -94,6 +94,7 @@ def slider(url: str, path: Path, slides: int, chromium: str) -> list[float]:
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.add_init_script("localStorage.setItem('mien-consent', '1')")
         page.goto(url)
         page.wait_for_selector("#strip img")
         page.get_by_label("Close-up").uncheck()

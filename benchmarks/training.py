@@ -7,13 +7,12 @@ torchrun --nproc-per-node 2 benchmarks/training.py --data faces.parquet --method
 from __future__ import annotations
 
 import json
-import os
-import platform
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import hardware
 import numpy as np
 import torch
 import tyro
@@ -44,8 +43,8 @@ def main(
                 if not ranks.rank():
                     print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         if not ranks.rank():
-            where = torch.cuda.get_device_name() if rows[0]["device"] == "cuda" else platform.processor()
-            print(f"{where or platform.machine()}, {os.cpu_count()} cores, {ranks.count()} processes")
+            where = f"{torch.cuda.get_device_name()}, " if rows[0]["device"] == "cuda" else ""
+            print(f"{where}{hardware.named()}, batch {batch}, torch {torch.__version__}, {ranks.count()} processes")
             print(json.dumps(rows))
 
 
@@ -53,13 +52,8 @@ def measured(
     data: Path, name: str, precision: str, batch: int, steps: int, limit: int, device: str
 ) -> dict[str, str | float]:
     """Median images/s of ``steps`` steps after two that are not counted, quartiles, and CPU time an image."""
-    kind = find_method(name)
-    torch.manual_seed(0)
-    method = kind(kind.Config())
-    table, _ = kind.tables([data], method.config.size, limit)
-    recipe = replace(kind.recipe, batch=batch, bf16=precision == "bf16", device=device)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(name, method, table, Path(folder) / "run", recipe)
+        trainer = begun(data, name, precision, batch, limit, device, Path(folder) / "run")
         times, busy = [], 0.0
         for step in range(-2, steps):
             if step == 0:
@@ -69,17 +63,29 @@ def measured(
             if trainer.device.type == "cuda":
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - began)
-    cpu = (time.process_time() - busy) / (steps * batch)
+    cpu = (time.process_time() - busy) * ranks.count() / (steps * batch)
     low, middle, high = (round(batch / float(np.quantile(times[2:], q)), 2) for q in (0.75, 0.5, 0.25))
     return {
         "method": name,
-        "size": method.config.size,
+        "size": trainer.method.config.size,
         "precision": precision,
         "device": trainer.device.type,
         "images/s": middle,
         "quartiles": f"{low} to {high}",
         "CPU ms an image": round(1e3 * cpu, 1),
     }
+
+
+def begun(
+    data: Path, name: str, precision: str, batch: int, limit: int, device: str, out: Path, size: int | None = None
+) -> Trainer:
+    """A run of the method called ``name`` before its first step; ``size``: of the crop, the method's own where None."""
+    kind = find_method(name)
+    torch.manual_seed(0)
+    method = kind(replace(kind.Config(), **({"size": size} if size else {})))
+    table, _ = kind.tables([data], method.config.size, limit)
+    recipe = replace(kind.recipe, batch=batch, bf16=precision == "bf16", device=device)
+    return Trainer(name, method, table, out, recipe)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "astronaut.png"
-HEAVY = {"torch", "pyarrow", "scipy", "onnx", "safetensors", "mediapipe", "cv2", "gradio", "matplotlib"}
+HEAVY = {"torch", "pyarrow", "scipy", "onnx", "safetensors", "mediapipe", "cv2", "gradio", "matplotlib", "c2pa"}
 
 
 def loaded(code: str) -> set[str]:

@@ -23,6 +23,7 @@ from mien.expressions import BLENDSHAPES, EXPRESSIONS, Expression
 from mien.grid import frames as film
 from mien.grid import matrix, moments, sitters, video_format, write_video
 from mien.model import DEFAULT, edit_models, shipped
+from mien.photo.credentials import Signer
 from mien.photo.draw import around, grid, numbered
 from mien.photo.find import Finder, MediaPipeFinder, ShippedFinder
 from mien.photo.inspect import inspect as look
@@ -68,6 +69,8 @@ def edit(
     model: str = DEFAULT,
     overwrite: bool = False,
     mark: bool = True,
+    sign: Path | None = None,
+    sign_key: Path | None = None,
     json: bool = False,
 ) -> int:
     """Change the expression of the faces in photographs; everything else stays as it is.
@@ -84,11 +87,16 @@ def edit(
         model: A model that `mien models` lists, or the path of an .onnx file.
         overwrite: Replace files that exist.
         mark: Say in the written picture's metadata that it was edited.
+        sign: Also sign what was done, as C2PA content credentials, with this certificate (PEM; needs `mien[c2pa]`).
+        sign_key: The private key of the certificate (PEM).
         json: Print what was done as JSON.
     """
     wish: Any = dict(muscle_of(text) for text in muscle) or to
     if sum((bool(muscle), to is not None, like is not None)) != 1:
         raise MienError("say what to change to: one of --to EXPRESSION, --muscle NAME=SCORE or --like PHOTO")
+    if (sign is None) != (sign_key is None):
+        raise MienError("signing takes two files: --sign CERTIFICATE.pem and --sign-key KEY.pem")
+    signer = Signer(sign, sign_key) if sign and sign_key else None
     editor = Editor(model, finding.open())
     reference = read(like, finding.max_pixels) if like else None
     name = to or ("like-" + like.stem if like else "muscles")
@@ -97,7 +105,7 @@ def edit(
     def one(path: Path) -> Report:
         photo = read(path, finding.max_pixels)
         result = editor.edit(photo, wish, intensity=intensity, like=reference, face=face, neutral=neutral)
-        written = result.save(goes[path], overwrite=overwrite, mark=mark)
+        written = result.save(goes[path], overwrite=overwrite, mark=mark, sign=signer)
         return {"output": str(written), "faces": len(result.seen), "edited": [i + 1 for i in result.chosen]}
 
     def say(report: Report) -> None:
@@ -173,6 +181,7 @@ def sheet(
     """
     place = out or photo.with_name(f"{photo.stem}-sheet.jpg")
     format_of(place)
+    _check_side("cell", cell)
     editor, source = Editor(model, finding.open()), read(photo, finding.max_pixels)
     seen = editor.see(source)
     rows = []
@@ -212,8 +221,7 @@ def reference_grid(
         overwrite: Replace files that exist.
     """
     format_of(out)
-    if size < 16:
-        raise MienError(f"--size {size}: give 16 pixels or more")
+    _check_side("size", size)
     if video:
         video_format(video)
     for place in (out, *([video] if video else [])):
@@ -256,14 +264,15 @@ def models(muscles: bool = False) -> int:
     return 0
 
 
-def inspect(file: Annotated[Path, tyro.conf.Positional], json: bool = False) -> int:
-    """Tell what a picture or clip says about itself: format, edited mark, C2PA (found, not verified), EXIF, ICC.
+def inspect(file: Annotated[Path, tyro.conf.Positional], trust: Path | None = None, json: bool = False) -> int:
+    """Tell what a picture or clip says about itself: format, edited mark, C2PA (checked with `mien[c2pa]`), EXIF, ICC.
 
     Args:
         file: The picture or clip, which is only read.
+        trust: The certificates (PEM) of signers whom you trust, or of those who vouch for them.
         json: Print it as JSON.
     """
-    about = look(file)
+    about = look(file, trust)
     _print_json(about) if json else print(told(about))
     return 0
 
@@ -345,6 +354,11 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise MienError(f"no command {name!r}: choose one of {', '.join([*COMMANDS, *WINGS])}")
     return tyro.cli(COMMANDS[name], prog=f"mien {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,)) or 0
+
+
+def _check_side(option: str, side: int) -> None:
+    if not 16 <= side <= 2048:
+        raise MienError(f"--{option} {side}: give 16 pixels or more, and 2048 at most")
 
 
 def _write_sheet(pixels: np.ndarray, place: Path, overwrite: bool) -> Path:

@@ -15,6 +15,7 @@ from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, EXPRESSIONS
 from mien.model import DEFAULT, Arrays, find_model, picture, shipped
 from mien.photo import align, blend
+from mien.photo.credentials import Signer
 from mien.photo.find import Face, Finder, ShippedFinder, choose
 from mien.photo.read import Photo, read
 from mien.photo.write import write
@@ -65,9 +66,12 @@ class Edited:
         """The edited picture as Pillow knows it."""
         return Image.fromarray(self.rgb)
 
-    def save(self, path: str | Path, *, overwrite: bool = False, mark: bool = True) -> Path:
-        """Write it in the format of ``path``'s suffix, marked as edited; what exists is kept unless ``overwrite``."""
-        return write(self.photo, self.rgb, Path(path), overwrite=overwrite, mark=mark)
+    def save(self, path: str | Path, *, overwrite: bool = False, mark: bool = True, sign: Signer | None = None) -> Path:
+        """Write it in the format of ``path``'s suffix, marked as edited; what exists is kept unless ``overwrite``.
+
+        sign: also with a signed manifest of what was done (C2PA, not BMP).
+        """
+        return write(self.photo, self.rgb, Path(path), overwrite=overwrite, mark=mark, sign=sign)
 
 
 class Editor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -30,11 +31,12 @@ class Model:
     """One ``.onnx`` file. It is opened at first use and stays open as long as the object lives.
 
     threads: how many compute; 0 leaves that to the environment variable MIEN_THREADS, and without it to ONNX Runtime,
-    which takes a core each.
+    which takes a core each. sha256: what the file must have, in 64 hexadecimal digits; empty: any file will do.
     """
 
     path: Path
     threads: int = 0
+    sha256: str = ""
 
     @cached_property
     def session(self) -> ort.InferenceSession:
@@ -48,7 +50,10 @@ class Model:
                 f"{self.path}: keeps weights in another file, which mien never opens; export it as one file"
             )
         try:
-            return ort.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
+            nodes = session.get_inputs() + session.get_outputs()
+            _ = session.get_modelmeta().custom_metadata_map, [node.name for node in nodes]  # all of it is text
+            return session
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise MienError(f"{self.path}: not a model that ONNX Runtime can open; export it again") from error
 
@@ -60,9 +65,12 @@ class Model:
                 raise MienError(
                     f"{self.path}: larger than {LARGEST // 10**6} MB, too large for an edit model or reader"
                 )
-            return self.path.read_bytes()
+            contents = self.path.read_bytes()
         except OSError as error:
             raise MienError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+        if self.sha256 and (found := hashlib.sha256(contents).hexdigest()) != self.sha256.lower():
+            raise MienError(f"{self.path}: its SHA-256 is {found}, not the one asked for; get the right file")
+        return contents
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -88,7 +96,7 @@ class Model:
             values = self.session.run(outputs, {name: inputs[name] for name in wanted})
         except Exception as error:  # as above
             raise MienError(f"{self.path}: its graph cannot compute what an edit asks; export it again") from error
-        if not all(np.isfinite(value).all() for value in values if value.dtype.kind == "f"):
+        if not all(np.isfinite(value).all() for value in values if getattr(value, "dtype", np.dtype(int)).kind == "f"):
             raise MienError(f"{self.path}: computes values that are no numbers; train or export it again")
         return dict(zip(outputs, values, strict=True))
 
@@ -117,8 +125,13 @@ def edit_models() -> list[str]:
 
 
 def find_model(name: str) -> Model:
-    """An edit model by name, or by path where ``name`` ends in ``.onnx``."""
-    model = Model(Path(name)) if name.endswith(".onnx") else shipped(name)
+    """An edit model by name, or by path: ``FILE.onnx``, or ``FILE.onnx#sha256=DIGITS``, which is that file or none."""
+    path, pinned, digest = name.partition("#sha256=")
+    if pinned and not path.endswith(".onnx"):
+        raise MienError(f"{name}: only an .onnx file is named with its SHA-256")
+    if pinned and not re.fullmatch("[0-9a-fA-F]{64}", digest):
+        raise MienError(f"{name}: a SHA-256 has 64 hexadecimal digits")
+    model = Model(Path(path), sha256=digest) if path.endswith(".onnx") else shipped(name)
     if model.about["mien"] != "edit":
         raise MienError(f"{name}: a {model.about['mien']}, not an edit model; see `mien models`")
     _check(model, name)

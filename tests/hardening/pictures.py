@@ -80,6 +80,8 @@ def bombs() -> Iterator[Case]:
     yield "pixels-beyond-the-size.png", png(2, 2, bytes(60_000_000)), EITHER
     xmp = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<" * 1_000_000)
     yield "xmp-of-junk.png", png(2, 2, bytes(14), 8, 2, xmp), READ
+    elements = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + b"<a/>" * 5_000_000 + b"</x:xmpmeta>"
+    yield "xmp-of-20-mb.webp", saved("WEBP", xmp=elements), READ
     yield "many-chunks.png", png(2, 2, bytes(14), 8, 2, *[chunk(b"tEXt", b"k%d\0v" % i) for i in range(50_000)]), EITHER
     jpeg = bytearray(saved("JPEG"))
     at = jpeg.index(b"\xff\xc0") + 5
@@ -130,6 +132,10 @@ def odd() -> Iterator[Case]:
     two = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])]
     for kind in ("PNG", "WEBP", "TIFF"):
         yield f"animated.{kind.lower()}", saved(kind, two[0], save_all=True, append_images=two[1:]), REFUSED
+    plain = saved("TIFF")
+    start = struct.unpack_from("<I", plain, 4)[0]
+    at = start + 2 + 12 * plain[start]
+    yield "next-directory-is-empty.tif", plain[:at] + struct.pack("<I", len(plain)) + plain[at + 4 :] + bytes(6), EITHER
     for name in ("LZW", "JPEG", "packbits", "tiff_adobe_deflate"):
         yield f"{name}.tif", saved("TIFF", compression=name if name != "LZW" else "tiff_lzw"), READ
     yield "thumbnail.jpg", saved("JPEG", exif=exif(b"", 0, 14) + exif(b"", 0)[14:]), READ

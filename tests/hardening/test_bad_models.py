@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,7 @@ CHANGES: dict[str, Change] = {
     "target-of-numbers": metadata(target=7),
     "kind-lies": metadata(mien="reader"),
     "kind-missing": metadata(mien=None),
+    "no-text": metadata(novel="no text"),
     "nested": metadata(size="[" * 100_000),
     "digits": metadata(size="9" * 100_000),
     "reads-what-nobody-has": metadata(target=["emotion"], knows=[]),
@@ -100,7 +102,7 @@ def test_a_model_that_lies_is_refused_in_one_line(name: str, tmp_path: Path, mon
     model = onnx.load(shipped("flowfill").path)
     CHANGES[name](model)
     path = tmp_path / "other.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(model.SerializeToString().replace(b"no text", b"no\xfftext"))
     with pytest.raises(MienError) as error:
         watched(name, lambda: Editor(str(path)).edit(EXAMPLE, "happiness"))
     assert "\n" not in str(error.value)
@@ -125,6 +127,22 @@ def test_much_metadata_is_read_and_too_much_is_refused_unread(tmp_path: Path) ->
         file.truncate(LARGEST + 1)  # sparse: a gigabyte would do the same
     with pytest.raises(MienError, match="larger"):
         watched("large model", lambda: Model(path).about)
+
+
+def test_a_model_named_with_its_sha256_is_that_model_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(shipped("flowfill").path.read_bytes())
+    digest = sha256(path.read_bytes()).hexdigest()
+    assert Editor(f"{path}#sha256={digest.upper()}").model.about["name"] == "flowfill"
+    path.write_bytes(path.read_bytes() + b"\0")
+    for name, told in (
+        (f"{path}#sha256={digest}", "its SHA-256 is"),
+        (f"{path}#sha256={digest[:60]}", "64 hexadecimal"),
+        (f"{path}#sha256=", "64 hexadecimal"),
+        (f"flowfill#sha256={digest}", "only an .onnx file"),
+    ):
+        with pytest.raises(MienError, match=told):
+            Editor(name)
 
 
 def test_pipes_and_folders_are_no_models(tmp_path: Path) -> None:

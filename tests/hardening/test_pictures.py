@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from pictures import READ, REFUSED, corpus
 from watch import WORST, watched
 
 from mien.errors import MienError
+from mien.photo.inspect import inspect, told
 from mien.photo.read import read
 from mien.photo.write import write
 
@@ -24,6 +26,8 @@ def test_each_picture_of_the_corpus_is_read_or_refused(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(data)
         count += 1
+        with suppress(MienError):
+            watched(f"{name}, inspected", lambda path=path: told(inspect(path)))
         try:
             photo = watched(name, lambda path=path: read(path))
             outcome = READ

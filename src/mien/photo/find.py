@@ -102,7 +102,10 @@ class ShippedFinder:
         """Candidates (N, 15) of one view: score, box and points in photo pixels. scale: photo / view, (2,)."""
         width, height = view.size
         image = np.zeros((1, 3, -height % 32 + height, -width % 32 + width), np.float32)
-        image[0, :, :height, :width] = np.asarray(view, np.float32).transpose(2, 0, 1) / 127.5 - 1
+        pixels = image[0, :, :height, :width]
+        pixels[:] = np.asarray(view).transpose(2, 0, 1)
+        pixels /= 127.5
+        pixels -= 1
         found = self._finder.run({"image": image})["faces"]
         sizes = (found[0, :, 3:5] - found[0, :, 1:3]).max(1)
         found = found[0][(found[0, :, 0] >= self.threshold) & (sizes >= SMALLEST)]

@@ -1,4 +1,4 @@
-"""What a picture or clip says about itself. Nothing is decoded, verified or written."""
+"""What a picture or clip says about itself. Nothing is decoded or written; only a C2PA signature is verified."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from PIL import ExifTags
 
 from mien.errors import MienError
+from mien.photo import credentials
 from mien.photo.provenance import SOURCE_TYPE, read_mark
 from mien.photo.read import open_header
 
@@ -16,14 +17,18 @@ _C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # the uuid of C2P
 _C2PA_TAG = 52545
 
 
-def inspect(path: str | Path) -> dict[str, Any]:
-    """What the file says: format, size, mode, frames, orientation, icc, c2pa, source_type, tool, edited, by_mien.
+def inspect(path: str | Path, trust: Path | None = None) -> dict[str, Any]:
+    """What the file says: format, size, mode, frames, orientation, icc, c2pa, credentials, source_type, tool, edited,
+    by_mien.
 
-    c2pa: whether it carries such data, which is not verified. edited: whether its IPTC DigitalSourceType says that a
-    trained model took part; by_mien: whether that mark names mien. A clip is looked at for marks and C2PA only.
+    c2pa: whether it carries such data. credentials: what these say and whether they hold, as `credentials.verify`
+    gives it; None where there are none or the extra ``c2pa`` is missing. trust: a PEM file of trusted signers.
+    edited: whether its IPTC DigitalSourceType says that a trained model took part; by_mien: whether that mark names
+    mien. A clip is looked at for marks and C2PA only.
     Raises MienError where the file is neither.
     """
     path = Path(path)
+    trusted = credentials.anchors(trust) if trust else None
     source, image = open_header(path)
     about: dict[str, Any] = {"file": str(path)}
     if image is None:
@@ -40,11 +45,13 @@ def inspect(path: str | Path) -> dict[str, Any]:
             "format": image.format,
             "size": list(image.size),
             "mode": image.mode,
-            "frames": getattr(image, "n_frames", 1),
+            "frames": _count(image),
             "orientation": orientation,
             "icc": _profile(icc) if icc else None,
             "c2pa": _c2pa(source, str(image.format), image),
         }
+    kind = image.format if image else "mov" if source[4:12] == b"ftypqt  " else "mp4"
+    about["credentials"] = credentials.verify(source, str(kind), trusted) if about["c2pa"] else None
     mark = read_mark(path)
     about |= {"source_type": mark.get("source_type"), "tool": mark.get("tool")}
     about["edited"] = "rainedAlgorithmicMedia" in (mark.get("source_type") or "")
@@ -60,10 +67,20 @@ def told(about: dict[str, Any]) -> str:
     lines.append(f"edited: says so, {by}" if about["edited"] else "edited: no mark, which proves nothing")
     if about["source_type"] or about["tool"]:
         lines.append(f"source type: {about['source_type'] or 'none'}; tool: {about['tool'] or 'none'}")
-    lines.append(f"C2PA: {'present, not verified' if about['c2pa'] else 'none'}")
+    if about["credentials"]:
+        lines.append(credentials.told(about["credentials"]))
+    else:
+        lines.append(f"C2PA: {'present, not verified' if about['c2pa'] else 'none'}")
     if "orientation" in about:
         lines.append(f"orientation: {about['orientation']}; ICC: {about['icc'] or 'none'}; pictures: {about['frames']}")
     return "\n".join(lines)
+
+
+def _count(image: Any) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a TIFF whose next directory is damaged: up to there it has one
+        return 1
 
 
 def _profile(icc: bytes) -> str:

@@ -19,14 +19,15 @@ _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
 _OURS = ((_EXT, "DigitalSourceType"), (_XMP, "CreatorTool"))
+_LARGEST = 2_000_000  # bytes; as a tree of elements they take a hundred times as much memory
 _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"></rdf:RDF></x:xmpmeta>'
 
 
 def mark(xmp: bytes | None, tool: str) -> bytes:
     """An XMP packet with the source type of an edited picture and `tool` as its CreatorTool.
 
-    Other properties of the packet `xmp` stay. A packet that is not well-formed, or that has a DOCTYPE (whose entities
-    could unfold without end), is replaced by a fresh one.
+    Other properties of the packet `xmp` stay. A packet that is not well-formed, that has more than 2 MB, or that has a
+    DOCTYPE (whose entities could unfold without end), is replaced by a fresh one.
     """
     document = (_parse(xmp) if xmp else None) or minidom.parseString(_EMPTY)
     rdf = document.getElementsByTagNameNS(_RDF, "RDF")[0]
@@ -82,6 +83,8 @@ def marked(xmp: bytes) -> dict[str, str]:
 
 def _parse(xmp: bytes) -> minidom.Document | None:
     """The packet's document, or None where it is unusable."""
+    if len(xmp) > _LARGEST:
+        return None
     try:
         text = xmp.decode("utf-8-sig").strip(" \t\r\n\0")
         # As text, so that the encoding it declares cannot hide a DOCTYPE from the next line.

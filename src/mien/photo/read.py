@@ -152,6 +152,19 @@ def eight_bits(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def check_size(path: Path, width: int, height: int, size: int, max_pixels: int) -> None:
+    """MienError where a picture, or a clip's frame, has too many pixels, or more than ``size`` bytes can mean."""
+    if width * height > max_pixels:
+        raise MienError(
+            f"{path} has {width} x {height} pixels, above the limit of {max_pixels / 1e6:g} million; "
+            "make it smaller or raise the limit"
+        )
+    if width * height > max(_MANY, _TIGHTEST * size):
+        raise MienError(
+            f"{path} claims {width} x {height} pixels in {size} bytes, as no photograph does; make it smaller first"
+        )
+
+
 def _opener(source: bytes) -> type[ImageFile] | None:
     return next((opener for magic, opener in _OPENERS.items() if source.startswith(magic)), None)
 
@@ -179,16 +192,7 @@ def _contents(path: Path, anything: bool = False) -> bytes:
 
 def _decode(opener: type[ImageFile], source: bytes, path: Path, max_pixels: int) -> Photo:
     image = opener(BytesIO(source))
-    if image.width * image.height > max_pixels:
-        raise MienError(
-            f"{path} has {image.width} x {image.height} pixels, above the limit of {max_pixels / 1e6:g} million; "
-            "make it smaller or raise the limit"
-        )
-    if image.width * image.height > max(_MANY, _TIGHTEST * len(source)):
-        raise MienError(
-            f"{path} claims {image.width} x {image.height} pixels in {len(source)} bytes, as no photograph does; "
-            "make it smaller first"
-        )
+    check_size(path, image.width, image.height, len(source), max_pixels)
     if getattr(image, "n_frames", 1) > 1:
         raise MienError(f"{path} has several pictures in it and mien edits stills; save one of them by itself")
     native, mode, metadata = _load(image, opener, source, path)
