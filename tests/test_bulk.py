@@ -144,6 +144,64 @@ def test_measurements_are_the_editors(photos: Path, tmp_path: Path, here: Here) 
             np.testing.assert_allclose(row["box"], seen.face.box, rtol=1e-6)
 
 
+def test_a_removed_table_is_measured_anew_and_no_other_is_replaced(photos: Path, tmp_path: Path, here: Here) -> None:
+    tables = pytest.importorskip("pyarrow.parquet", reason="needs the extra bulk")
+    out = tmp_path / "out"
+    run(photos, out, "--measure")
+    (photos / "new.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    run(photos, out, "--measure")
+    second = (out / "faces-00002.parquet").read_bytes()
+    (out / "faces-00001.parquet").unlink()
+    run(photos, out, "--measure")
+    assert (out / "faces-00002.parquet").read_bytes() == second
+    parts = [tables.read_table(part)["file"].to_pylist() for part in sorted(out.glob("faces-*.parquet"))]
+    assert sorted(name for part in parts for name in part) == sorted([*NAMES, "meadow.png", "new.jpg"])
+
+
+def test_damaged_notes_are_told_and_stay(photos: Path, tmp_path: Path, here: Here) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra bulk")
+    out = tmp_path / "out"
+    run(photos, out, "--measure")
+    (out / "faces-00001.parquet").write_bytes(b"PAR1 no table")
+    with pytest.raises(MienError, match=r"faces-00001\.parquet is no table"):
+        run(photos, out, "--measure")
+    for text in ("{", "7", "[" * 100_000, '["a"]'):
+        (out / ABOUT).write_text(text)
+        with pytest.raises(MienError, match="is damaged"):
+            run(photos, out, "--measure")
+        assert (out / ABOUT).read_text() == text
+    assert (out / "faces-00001.parquet").read_bytes() == b"PAR1 no table"
+
+
+def test_names_that_are_no_text_are_names(photos: Path, tmp_path: Path, here: Here) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra bulk")
+    good, bad = (os.fsdecode(name) for name in (b"\xff.jpg", b"\xfe.jpg"))
+    (photos / good).write_bytes((photos / "a.jpg").read_bytes())
+    (photos / bad).write_bytes(b"junk")
+    assert run(photos, tmp_path / "edited", "--to", "happiness") == 2
+    assert (tmp_path / "edited" / good).exists()
+    assert bad in errors((tmp_path / "edited" / ERRORS).read_text())
+    for _ in range(2):
+        here.names.clear()
+        assert run(photos, tmp_path / "measured", "--measure") == 2
+    assert here.names == ["broken.jpg", bad]
+
+
+def test_private_notes_hold_no_names(photos: Path, tmp_path: Path, here: Here) -> None:
+    out = tmp_path / "out"
+    (photos / "deep" / "secret\n.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    assert run(photos, out, "--to", "happiness", "--private") == 2
+    told = [json.loads(line) for line in (out / ERRORS).read_text().splitlines()]
+    assert [error["photograph"] for error in told] == [2, 5, 6]  # by name: a, broken, deep/b, deep/er/c, deep/secret
+    assert told[0]["error"].startswith("it is damaged")
+    for note in (ABOUT, ERRORS):
+        text = (out / note).read_text()
+        assert not [word for word in ("secret", "broken", str(tmp_path), "photos") if word in text], text
+    assert run(photos, out, "--to", "happiness", "--private") == 2
+    with pytest.raises(MienError, match="another source"):
+        run(photos, out, "--to", "happiness")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

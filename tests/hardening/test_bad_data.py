@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jobs import JOBS
 from pictures import png
 from PIL import Image
 from watch import watched
@@ -66,6 +67,8 @@ BAD: dict[str, dict[str, Any]] = {
     "blendshapes-with-a-hole": {"blendshapes": [[0.5] * 52, [0.5] * 51 + [None]]},
     "landmarks-nested": {"landmarks": [[[0.5, 0.5]] * 68] * 2},
     "landmarks-number": {"landmarks": [1.0, 2.0]},
+    "identity-of-lists": {"identity": [["x"], ["y"]]},
+    "votes-of-text": {"emotion": None, "votes": ["a", "b"]},
     "split-unknown": {"split": ["training"] * 2},
     "person-in-two-splits": {"identity": ["x", "x"], "split": ["train", "test"]},
 }
@@ -78,6 +81,17 @@ def test_a_bad_manifest_is_refused_in_one_line(name: str, tmp_path: Path) -> Non
     with pytest.raises(MienError, match=r"faces\.parquet") as error:
         watched(name, lambda: data.load(path, "train", FIELDS, 32))
     assert "\n" not in str(error.value)
+
+
+def test_names_that_are_no_text_and_pipes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "faces.parquet"
+    pq.write_table(pa.table(columns(name=["abcdefgh", "ijklmnop"])), path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"ijklmnop", b"ijkl\xffnop"))
+    pipe = tmp_path / "pipe.parquet"
+    os.mkfifo(pipe)
+    for place in (path, pipe, tmp_path):
+        with pytest.raises(MienError):
+            data.load(place, "train", FIELDS, 32)
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["/etc/passwd", "../../a"], ["a\nb", "-o"]])
@@ -157,7 +171,21 @@ def test_a_checkpoint_of_something_else_is_refused_in_one_line(kept: Path, chang
 def test_a_checkpoint_of_version_0_1_without_a_checksum_is_read(kept: Path) -> None:
     tensors, progress = checkpoint.load(kept)
     save_file(tensors, kept, metadata={"mien": json.dumps(progress.__dict__)})
-    assert torch.equal(*(next(iter(t.values())) for t in (checkpoint.load(kept)[0], tensors)))
+    again = checkpoint.load(kept)[0]
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_private_training_keeps_no_pictures_and_no_paths(private: bool, tmp_path: Path) -> None:
+    here, out = tmp_path / "here", tmp_path / "out"
+    here.mkdir()
+    JOBS["train"].reads(here)
+    words = [str(word) for word in JOBS["train"].words(here, out)[1:]]
+    commands.main("train", [*words, "--steps", "1", *(["--private"] if private else [])])
+    assert (out / "samples").exists() != private
+    for kept in (out / "log.jsonl", out / "checkpoint.safetensors"):
+        assert str(tmp_path).encode() not in kept.read_bytes()
 
 
 HOLD = """

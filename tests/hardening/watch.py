@@ -1,13 +1,16 @@
-"""The clock and the scales of the corpus."""
+"""The clock and the scales of the corpus, and how long a look is taken."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+SOAK = "MIEN_SOAK" in os.environ
+"""Whether tests that break things at random do so often: `make soak`."""
 SECONDS, BYTES = 5.0, 1_000_000_000
 WORST: dict[str, tuple[float, str]] = {}
 

@@ -83,7 +83,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(breaks, half_written)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(MienError, match="no space"):
         checkpoint.save(file, {"method/w": torch.zeros(2)}, PROGRESS)
     assert file.read_bytes() == before
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]

@@ -41,6 +41,13 @@ def test_stops_after_the_steps(drawn: Path, tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "checkpoint.safetensors")[1] == done
 
 
+@pytest.mark.parametrize("left", ['{"step": 1}\n{"step": 2}\n{"st', "\0\0\0\n[]\n{}\n", "\xff"])
+def test_a_run_killed_before_its_first_checkpoint_begins_its_log_anew(drawn: Path, tmp_path: Path, left: str) -> None:
+    (tmp_path / "log.jsonl").write_text(left, encoding="latin-1")
+    toy(drawn, tmp_path, steps=3).run(console=QUIET)
+    assert [line["step"] for line in log_of(tmp_path)] == [1, 2, 3]
+
+
 def test_stops_after_the_minutes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that a step moves on by a second: six steps in a tenth of a minute, and six more when called again."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Annotated, Any
 
 import tyro
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mien import target as targets
 from mien.bulk import local
-from mien.bulk.files import Place
+from mien.bulk.files import Place, as_text
 from mien.bulk.tables import Tables
 from mien.bulk.work import Job, Report
 from mien.cli import muscle_of
@@ -43,6 +44,7 @@ def bulk(
     cluster: str | None = None,
     max_pixels: int = MAX_PIXELS,
     mark: bool = True,
+    private: bool = False,
 ) -> int:
     """Edit or measure every photograph of a folder, subfolders included; run again, it does what is not done yet.
 
@@ -60,6 +62,7 @@ def bulk(
         cluster: Run on the Ray cluster at this address; auto finds the one that this machine belongs to.
         max_pixels: Refuse photographs with more pixels than this.
         mark: Say in the written pictures' metadata that they were edited.
+        private: Write no names or paths into the notes beside the results: photographs that failed are numbered there.
     """
     if sum((bool(muscle), to is not None, measure)) != 1:
         raise MienError("say what to do: one of --to EXPRESSION, --muscle NAME=SCORE or --measure")
@@ -79,15 +82,17 @@ def bulk(
         raise MienError(f"{src}: no photograph found in it; give a folder of JPEG, PNG, WebP, TIFF or BMP files")
     tables = Tables(out) if measure else None
     ray_cluster = _joined(cluster) if cluster else None
-    _claim(out, job)
+    _claim(out, job, private)
     out.sweep()
     done = tables.done() if tables else set(out.names())
-    left = [name for name in photographs if name not in done]
+    left = [name for name in photographs if (as_text(name) if tables else name) not in done]
     if ray_cluster:
         reports = ray_cluster.run(job, left, workers)
     else:
         reports = local.run(job, left, min(workers or _cores(), max(len(left), 1)))
     errors = _gather(reports, len(left), tables)
+    if private:
+        errors = [_nameless(error, photographs, source) for error in errors]
     out.write(ERRORS, "".join(json.dumps(error, ensure_ascii=False) + "\n" for error in errors))
     _tell(len(photographs), len(left), errors, f"{dst.rstrip('/')}/{ERRORS}")
     return 2 if errors else 0
@@ -117,13 +122,28 @@ def _gather(reports: Iterator[Report], count: int, tables: Tables | None) -> lis
     return sorted(errors, key=lambda error: str(error["file"]))
 
 
-def _claim(out: Place, job: Job) -> None:
+def _nameless(error: Report, photographs: list[str], source: Place) -> Report:
+    """The error with the photograph's number, by name from 1, in place of its name."""
+    name, text = str(error["file"]), str(error["error"])
+    for known in (f"{source.root}/{name}", source.root, name):
+        text = text.replace(known, "it").replace(str(MienError(known)), "it")
+    return {"photograph": photographs.index(name) + 1, "error": text}
+
+
+def _claim(out: Place, job: Job, private: bool) -> None:
     """Write down in ``out`` what is done there; MienError where that is something else."""
     about = job.about()
+    if private:
+        about["source"] = sha256(job.source.encode()).hexdigest()[:16]
     if not out.has(ABOUT):
         out.write(ABOUT, json.dumps(about, indent=1) + "\n")
         return
-    was = json.loads(out.text(ABOUT))
+    try:
+        was = dict(json.loads(out.text(ABOUT)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MienError(
+            f"{job.out}/{ABOUT} is damaged: nobody knows what was done there; give another folder"
+        ) from error
     other = [name for name in about if was.get(name) != about[name]]
     if other:
         raise MienError(

@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 
 from mien.errors import MienError
-from mien.photo.write import SUFFIXES
+from mien.photo.write import SUFFIXES, write_aside
 
 ASIDE = ".mien-"
 """How the names of files that are still being written begin."""
@@ -85,21 +85,28 @@ class Place:
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A path on this machine to write; where the block ends without an error it becomes ``name``, whole."""
+        if self.local:
+            place = Path(self.root) / name
+            with told(str(place)):
+                place.parent.mkdir(parents=True, exist_ok=True)
+            with write_aside(place, overwrite=True) as here:
+                yield here
+            return
         with tempfile.TemporaryDirectory() as folder:
             here = Path(folder) / Path(name).name
             yield here
-            place = f"{self.root}/{name}"
-            aside = place if self._protocols() & ATOMIC else f"{place.rpartition('/')[0]}/{ASIDE}{secrets.token_hex(8)}"
+            goal = f"{self.root}/{name}"
+            aside = goal if self._protocols() & ATOMIC else f"{goal.rpartition('/')[0]}/{ASIDE}{secrets.token_hex(8)}"
             with told(f"{self.url}/{name}"):
-                self.fs.makedirs(place.rpartition("/")[0], exist_ok=True)
+                self.fs.makedirs(goal.rpartition("/")[0], exist_ok=True)
                 self.fs.put_file(str(here), aside)
-                if aside != place:
-                    self.fs.mv(aside, place)
+                if aside != goal:
+                    self.fs.mv(aside, goal)
 
     def write(self, name: str, text: str) -> None:
         """A small file, replaced where it exists."""
         with self.writing(name) as here:
-            here.write_text(text)
+            here.write_text(text, encoding="utf-8", errors="backslashreplace")  # names may be no text
 
     def sweep(self) -> None:
         """Remove what killed processes had begun to write."""
@@ -107,6 +114,11 @@ class Place:
             if name.rpartition("/")[2].startswith(ASIDE):
                 with told(self.url):
                     self.fs.rm_file(f"{self.root}/{name}")
+
+
+def as_text(name: str) -> str:
+    """A file's name as tables can hold it: bytes that are no text become ``\\udc..``."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 @contextmanager

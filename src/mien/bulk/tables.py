@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from mien.bulk.files import Place
+from mien.bulk.files import Place, as_text
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, EXPRESSIONS
 
@@ -26,6 +27,8 @@ class Tables:
             raise MienError(f'`mien bulk --measure` needs {error.name}: pip install "mien[bulk]"') from error
         self.out, self.parquet = out, pyarrow.parquet
         self.parts = [name for name in out.names() if name.startswith("faces-") and name.endswith(".parquet")]
+        numbers = [int(found[1]) for part in self.parts if (found := re.fullmatch(r"faces-(\d+)\.parquet", part))]
+        self.number = max(numbers, default=0)
         self.rows: list[dict[str, Any]] = []
         self.photographs, self.since = 0, time.monotonic()
 
@@ -34,12 +37,15 @@ class Tables:
         names: set[str] = set()
         for part in self.parts:
             with self.out.brought(part) as path:
-                names.update(self.parquet.read_table(path, columns=["file"])["file"].to_pylist())
+                try:
+                    names.update(self.parquet.read_table(path, columns=["file"])["file"].to_pylist())
+                except (OSError, KeyError, ValueError) as error:
+                    raise MienError(f"{part} is no table of mien bulk; remove it, and run the same again") from error
         return names
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """The rows of one photograph."""
-        self.rows += rows
+        self.rows += [row | {"file": as_text(row["file"])} for row in rows]
         self.photographs += 1
         if self.photographs >= PART or time.monotonic() - self.since > SECONDS:
             self.write()
@@ -49,7 +55,8 @@ class Tables:
         if self.rows:
             import pyarrow as pa
 
-            name = f"faces-{len(self.parts) + 1:05d}.parquet"
+            self.number += 1  # beyond the highest: where a part was removed, its number is not taken again
+            name = f"faces-{self.number:05d}.parquet"
             with self.out.writing(name) as path:
                 self.parquet.write_table(pa.Table.from_pylist(self.rows, _schema()), path)
             self.parts.append(name)

@@ -12,12 +12,12 @@ from mien.errors import MienError
 
 
 @contextmanager
-def alone(folder: Path, strays: str) -> Iterator[None]:
+def alone(folder: Path, *strays: str) -> Iterator[None]:
     """Holds ``folder``, which is made where it is not there: MienError while another process holds it.
 
     The lock is the system's, on the folder itself, so that a dead process, even a killed one, holds nothing; where
     there are no such locks (Windows, some network disks) nothing is refused. Half-written files that a killed process
-    left there, which the pattern ``strays`` matches, are removed. A folder made for nothing goes again.
+    left there, which one of the patterns ``strays`` matches, are removed. A folder made for nothing goes again.
     """
     made = not folder.exists()
     try:
@@ -40,8 +40,9 @@ def alone(folder: Path, strays: str) -> Iterator[None]:
         except OSError:
             pass
         else:
-            for stray in folder.glob(strays):
-                stray.unlink(missing_ok=True)
+            for stray in (path for pattern in strays for path in folder.glob(pattern)):
+                with suppress(OSError):
+                    stray.unlink()
         yield
     finally:
         os.close(held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ class Progress:
 
 
 def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
-    """Write ``path`` whole or not at all; what was there before stays until the new file is on the disk."""
+    """Write ``path`` whole or not at all; what was there before stays until the new file is on the disk.
+
+    Raises MienError where it cannot be written.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         body = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -40,8 +44,12 @@ def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise MienError(f"{path} cannot be written ({reason}); the one before stays: make room, go on") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Progress]:

@@ -40,6 +40,7 @@ class Run:
         begin: Begin with the networks of this run of the same method, in a new run.
         reader: Runs of trained readers, for methods whose losses or networks look through one.
         limit: Use only so many faces of each manifest, to try things out.
+        private: Write no sample sheets, which show faces; log and checkpoint hold neither pictures nor paths.
     """
 
     data: list[Path] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Run:
     begin: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     reader: list[Path] = field(default_factory=list)
     limit: int | None = None
+    private: bool = False
 
 
 def find_method(name: str) -> type[Method]:
@@ -74,7 +76,7 @@ def train(name: str, config: Any, recipe: Recipe, run: Run, console: Console) ->
     trainer = Trainer(name, method, table, out, recipe)
     if trainer.progress.step:
         console.print(f"going on from step {trainer.progress.step}")
-    done = trainer.run(watch, console)
+    done = trainer.run(None if run.private else watch, console)
     console.print(f"{done.step} steps, {done.images} images, {done.seconds / 60:.1f} minutes -> {out}")
 
 
@@ -163,7 +165,8 @@ def _train(words: list[str]) -> int:
         recipe: tyro.conf.OmitArgPrefixes[Recipe],
     ) -> None:
         out = run.out or Path("runs") / words[0]
-        with ranks.joined(), nullcontext() if ranks.rank() or not run.data else alone(out, ".checkpoint.safetensors.*"):
+        strays = ".checkpoint.safetensors.*", ".mien-*", "samples/.mien-*"
+        with ranks.joined(), nullcontext() if ranks.rank() or not run.data else alone(out, *strays):
             train(words[0], config, recipe, run, Console())
 
     call.__annotations__["config"] = Annotated[kind.Config, tyro.conf.OmitArgPrefixes]

@@ -88,9 +88,17 @@ def load(
     real: leave out the rows that `mien augment` made, which nothing may be measured on.
     Raises MienError for a missing file, column or split, before any work.
     """
-    table = _read(path, fields)
     if split not in SPLITS:
         raise MienError(f"{split!r} is no split: choose one of {', '.join(SPLITS)}")
+    try:
+        return _load(path, split, fields, size, limit, real)
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:  # of columns that are not what they say
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise MienError(f"{path}: not a readable Parquet manifest ({reason}); run `mien prepare` again") from error
+
+
+def _load(path: Path, split: str, fields: frozenset[str], size: int, limit: int | None, real: bool) -> FaceTable:
+    table = _read(path, fields)
     table = table.filter(pc.equal(table["split"], split))
     if real and "synthetic" in table.column_names:
         table = table.filter(pc.invert(pc.fill_null(table["synthetic"], False)))
@@ -195,6 +203,8 @@ def _thumbnails(images: Tensor) -> Tensor:
 
 def _read(path: Path, fields: frozenset[str]) -> pa.Table:
     """The columns that ``fields`` need; expression labels may stand as ``emotion`` or as FER+ ``votes``."""
+    if path.exists() and not path.is_file():  # a pipe would block
+        raise MienError(f"{path}: not a regular file; name a Parquet manifest")
     try:
         names = set(pq.read_schema(path).names)
         labels = {"emotion", "votes"} & names

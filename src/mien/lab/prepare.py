@@ -115,8 +115,9 @@ def prepare(
     entries = [entry for collection in collections for entry in collection]
     if muscles == "table" and not any(entry.muscles for entry in entries):
         raise MienError("--muscles table: these collections have no table of muscles or action units; leave it out")
-    folder = _open_parts(out, entries, size, muscles)
+    folder, plan = _open_parts(out, entries, size, muscles)
     with alone(folder, ".mien-*"):
+        _plan(folder, plan, out)
         _measure(entries, folder, size, muscles, workers or _cores(), advance)
         report = _merge(collections, folder, out, size, split, overwrite)
         shutil.rmtree(folder, ignore_errors=True)
@@ -159,8 +160,8 @@ def _named_once(entry: Entry, met: set[str]) -> Entry:
 # --- parts, by many processes --------------------------------------------------------------------------------------
 
 
-def _open_parts(out: Path, entries: list[Entry], size: int, muscles: Muscles) -> Path:
-    """The folder of parts beside ``out``, made or found again; MienError where it belongs to another preparation."""
+def _open_parts(out: Path, entries: list[Entry], size: int, muscles: Muscles) -> tuple[Path, str]:
+    """The folder of parts beside ``out``, made or found again, and the plan of this preparation."""
     folder, digest = (
         out.with_name(f"{out.name}.parts"),
         hashlib.sha256(f"{PART} {size} {muscles} {PARTS.names}".encode()),
@@ -174,17 +175,27 @@ def _open_parts(out: Path, entries: list[Entry], size: int, muscles: Muscles) ->
     plan = json.dumps({"digest": digest.hexdigest(), "pictures": len(entries), "size": size, "muscles": muscles})
     try:
         folder.mkdir(exist_ok=True)
-        if not (folder / "plan.json").exists():
-            with write_aside(folder / "plan.json", overwrite=True) as aside:
+    except OSError as error:
+        raise MienError(f"{out} cannot be written ({error.strerror or error}); choose another place") from error
+    return folder, plan
+
+
+def _plan(folder: Path, plan: str, out: Path) -> None:
+    """Write ``plan`` down in ``folder``; MienError where the parts there belong to another one."""
+    file = folder / "plan.json"
+    try:
+        if not file.exists():
+            for part in folder.glob("*.parquet"):  # of what was being removed, and nobody knows whose
+                part.unlink()
+            with write_aside(file) as aside:
                 aside.write_text(plan)
-        if (folder / "plan.json").read_text() != plan:
+        if file.read_text(errors="replace") != plan:
             raise MienError(
                 f"{folder} is left from another preparation: repeat that one's command, remove the folder, or choose "
                 "another -o"
             )
     except OSError as error:
         raise MienError(f"{out} cannot be written ({error.strerror or error}); choose another place") from error
-    return folder
 
 
 def _measure(
@@ -297,7 +308,7 @@ def _write_manifest(parts: list[Path], columns: list[list[str]], out: Path, size
     """``columns``: name, identity, emotion and split of every picture; those without a split are not written."""
     meta = {"blendshapes": ",".join(BLENDSHAPES), "template": str([list(p) for p in TEMPLATE]), "size": str(size)}
     schema, waiting, start = MANIFEST.with_metadata(meta), [], 0
-    with write_aside(out, overwrite) as aside, pq.ParquetWriter(aside, schema) as writer:
+    with write_aside(out, overwrite, parts[0].parent) as aside, pq.ParquetWriter(aside, schema) as writer:
         for path in parts:
             faces = pq.read_table(path, columns=FACE.names)
             texts = [pa.array(column[start : start + len(faces)], pa.string()) for column in columns]

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from mien.expressions import EXPRESSIONS
 from mien.lab.data import Table
+from mien.lab.kept import make_folder
 from mien.lab.method import Method
+from mien.photo.write import write_aside
 
 
 @torch.no_grad()
@@ -36,9 +38,10 @@ def write_grid(cells: Tensor, path: Path) -> None:
     """Write (rows, columns, 3, S, S) pictures in [-1, 1] as one JPEG."""
     rows, columns, _, side, _ = cells.shape
     grid = cells.permute(0, 3, 1, 4, 2).reshape(rows * side, columns * side, 3)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     pixels = ((grid.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(path, quality=90)
+    with write_aside(path, overwrite=True) as aside:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(aside, quality=90)
 
 
 def _clearest(table: Table, label: Tensor, k: int) -> int:
