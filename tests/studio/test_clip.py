@@ -43,3 +43,7 @@ def test_a_clip_is_edited_stopped_and_refused(clip: str, tmp_path: Path, monkeyp
     assert place is None
     assert "no.mp4 is damaged" in told
     assert str(tmp_path) not in told
+    monkeypatch.setattr("mien.studio.clip.LONGEST", 0.2)
+    *_, (told, _, place) = edited(studio, clip, "anger", "0:1", "all", "flowfill")
+    assert place is None
+    assert "me.mp4 takes 0.4 s; the studio takes 0.2" in told

@@ -12,7 +12,9 @@ from PIL import Image
 
 from mien import Editor, MienError
 from mien.editor import REFERENCE
+from mien.studio.parts import Studio
 from mien.studio.sitting import KEPT, Sitting, liking
+from mien.studio.tabs import edit_all
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,14 @@ def test_only_the_model_runs_again(pictures: Path, editors: dict[str, Editor], t
         editors["flowfill"].finder.find = find  # type: ignore[method-assign]
     assert not asked
     assert np.median(times) <= 2 * 0.3
+
+
+def test_a_batch_that_is_stopped_leaves_nothing(pictures: Path, editors: dict[str, Editor], tmp_path: Path) -> None:
+    working = edit_all(Studio(editors, tmp_path, 10**7, 1, 60), [pictures / "me.jpg"] * 3, "fear", 1, "all", "flowfill")
+    for told, packed in working:
+        assert packed is None
+        if "1 of 3" in told:
+            break
+    assert [path for path in tmp_path.rglob("*") if path.is_file()]
+    working.close()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien.expressions import BLENDSHAPES
-from mien.studio.wish import GROUPS, Like, Wish, label
+from mien.expressions import BLENDSHAPES, mirrored
+from mien.studio.wish import GROUPS, PRESETS, Like, Wish, label, paired
 from mien.target import Target
 
 START = np.array([0.0] + [0.1] * 51, np.float32)
@@ -28,6 +28,19 @@ def test_a_muscle_moved_back_is_no_longer_asked_for() -> None:
 def test_linked_muscles_move_as_a_pair() -> None:
     assert dict(Wish().moved("mouthSmileLeft", 0.5, START, True)) == {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
     assert dict(Wish().moved("mouthSmileLeft", 0.5, START, False)) == {"mouthSmileLeft": 0.5}
+
+
+def test_a_preset_moves_its_muscles_and_no_others() -> None:
+    for name, scores in PRESETS.items():
+        assert set(scores) <= set(BLENDSHAPES), name
+    wish = Wish(muscles=Wish().moved("jawOpen", 0.5, START, True))
+    assert dict(wish.posed({"browInnerUp": 0.9, "jawLeft": 0.1}, START)) == {"jawOpen": 0.5, "browInnerUp": 0.9}
+
+
+def test_a_right_muscle_stands_behind_its_left_one() -> None:
+    mouth = paired(name for name in BLENDSHAPES if name.startswith("mouth"))
+    assert sorted(mouth) == sorted(name for name in BLENDSHAPES if name.startswith("mouth"))
+    assert all(mirrored(name) in (name, mouth[n - 1], mouth[(n + 1) % len(mouth)]) for n, name in enumerate(mouth))
 
 
 def test_an_expression_becomes_the_muscles_that_it_moves() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from mien.studio.foot import foot
 from mien.studio.interface import interface
 from mien.studio.parts import Studio
 from mien.studio.photo import PhotoTab
@@ -14,15 +15,9 @@ try:
 except ImportError:  # without PyAV
     clips = None  # type: ignore[assignment]
 
-CONSENT = (
-    "Edit photographs of yourself, or of people who agreed. Every picture says in its metadata that it was edited. "
-    "Pictures stay on the machine that runs this page."
-)
 HEAD = """<style>
-@media (max-width: 760px) {
-  .gradio-container { overflow: visible !important; }
-  .gradio-container .main { padding: 0.5rem 0.8rem !important; }
-}
+.gradio-container { overflow: visible !important; }
+@media (max-width: 760px) { .gradio-container .main { padding: 0.5rem 0.8rem !important; } }
 </style>"""
 """What a style sheet of Gradio's cannot say, because it holds only within the page's own column."""
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
@@ -56,24 +51,27 @@ THEME = gr.themes.Base(
     checkbox_label_background_fill_selected_dark="*primary_700",
     checkbox_label_text_color_selected="white",
     slider_color="*primary_600",
+    color_accent="*primary_700",
+    link_text_color="*primary_700",
+    link_text_color_dark="*primary_400",
 )
 
 
 def page(studio: Studio) -> gr.Blocks:
     """The page with all its tabs."""
-    with gr.Blocks(title="mien", analytics_enabled=False, delete_cache=(60, int(60 * studio.keep))) as blocks:
+    with gr.Blocks(title="mien", analytics_enabled=False, delete_cache=(60, max(1, int(60 * studio.keep)))) as blocks:
         gr.Markdown("# mien\nChange the expression on any face.", elem_id="title")
         with gr.Tabs():
             with gr.Tab("Photo"):
                 photo = PhotoTab(studio, blocks)
             if len(studio.editors) > 1:
-                with gr.Tab("Compare"):
-                    compare_tab(studio, photo.sitting)
+                with gr.Tab("Compare") as tab:
+                    compare_tab(studio, tab, photo.sitting, photo.closeup)
             if clips:
                 with gr.Tab("Clip"):
                     clips.clip_tab(studio)
             with gr.Tab("Batch"):
                 batch_tab(studio)
         interface(studio)
-        gr.Markdown(CONSENT, elem_id="consent")
+        foot()
     return blocks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from importlib import resources
@@ -100,3 +100,37 @@ def present(sitting: Sitting | None) -> Sitting:
     if sitting is None:
         raise MienError("this page was left alone for long, and its photograph is deleted: give it again")
     return sitting
+
+
+def progress(done: int, of: int | None, what: str) -> str:
+    """How far a long work is, as a line with a bar."""
+    return f'<progress value="{done}" max="{of}"></progress> {done} of {of} {what}' if of else f"{done} {what}"
+
+
+def run_and_stop(
+    go: gr.Button, stop: gr.Button, work: Callable[..., Generator[Any]], inputs: list[Any], outputs: list[Any]
+) -> None:
+    """Connect a long work with its two buttons. It yields values of ``outputs``, the first a line on how far it is.
+
+    One visitor's work runs at a time. Stop closes the generator after its next step (Gradio's own cancelling leaves
+    the page in error, and what was worked on open).
+    """
+    asked = set[str | None]()
+
+    def run(request: gr.Request, *words: Any) -> Iterator[Any]:
+        visitor, steps, rest = request.session_hash, work(*words), [gr.skip()] * (len(outputs) - 1)
+        asked.discard(visitor)
+        for values in steps:
+            if visitor in asked:
+                steps.close()
+                yield "Stopped. Nothing is left of it.", *rest, gr.Button(interactive=False)
+                return
+            yield *values, gr.Button(interactive=True)
+        yield gr.skip(), *rest, gr.Button(interactive=False)
+
+    def halt(request: gr.Request) -> None:
+        asked.add(request.session_hash)
+
+    how: dict[str, Any] = dict(api_visibility="private", show_progress="minimal", show_progress_on=outputs[0])
+    go.click(run, inputs, [*outputs, stop], concurrency_limit=1, **how)
+    stop.click(halt, None, None, queue=False, api_visibility="private")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, mirrored
 from mien.studio.parts import EXAMPLE, Studio, friendly, picture, present
 from mien.studio.sitting import STEPS, Sitting, liking
-from mien.studio.wish import GROUPS, Wish, label
+from mien.studio.wish import GROUPS, PRESETS, Wish, label, paired
 
 Answer = Callable[[Sitting, bool], list[Any]]
 STEADY = 0.3
@@ -89,27 +88,32 @@ class PhotoTab:
         self.expression = gr.Radio(choices, label="Expression", elem_id="expression", elem_classes="pills")
         self.intensity = gr.Slider(0, STRONGEST, 1, step=0.05, label="Intensity", buttons=[], elem_id="intensity")
         self.model = self.studio.model("model")
-        self.muscles: dict[str, gr.Slider] = {}
         with gr.Accordion("Muscles", elem_id="muscles"):
-            self.linked = gr.Checkbox(label="Move left and right together", value=True, container=False)
-            with gr.Tabs():
-                for group, starts in GROUPS.items():
-                    with gr.Tab(group):
-                        for name in (name for name in BLENDSHAPES if name.startswith(starts)):
-                            self.muscles[name] = gr.Slider(
-                                0,
-                                1,
-                                step=0.01,
-                                label=label(name, group),
-                                buttons=[],
-                                elem_id=name,
-                                elem_classes="middle" if mirrored(name) == name else None,
-                            )
+            self._lay_muscles()
         with gr.Accordion("Copy another face", open=False, elem_id="reference"):
             self.like = picture(label="A face to be like", height=180)
         with gr.Accordion("The same from a shell or Python", open=False, elem_id="code"):
-            self.command = gr.Code(label="Shell", language="shell", interactive=False, wrap_lines=True)
-            self.python = gr.Code(label="Python", language="python", interactive=False, wrap_lines=True)
+            self.command = gr.Code(label="Shell", language="shell", lines=1, interactive=False, wrap_lines=True)
+            self.python = gr.Code(label="Python", language="python", lines=3, interactive=False, wrap_lines=True)
+
+    def _lay_muscles(self) -> None:
+        with gr.Row(elem_id="presets", elem_classes="chips"):
+            self.presets = {name: gr.Button(name, size="sm", min_width=0) for name in PRESETS}
+        self.linked = gr.Checkbox(label="Move left and right together", value=True, container=False, elem_id="linked")
+        self.muscles: dict[str, gr.Slider] = {}
+        with gr.Tabs():
+            for group, starts in GROUPS.items():
+                with gr.Tab(group):
+                    for name in paired(name for name in BLENDSHAPES if name.startswith(starts)):
+                        self.muscles[name] = gr.Slider(
+                            0,
+                            1,
+                            step=0.01,
+                            label=label(name, group),
+                            buttons=[],
+                            elem_id=name,
+                            elem_classes="middle" if mirrored(name) == name else None,
+                        )
 
     def _connect(self, page: gr.Blocks) -> None:
         how: dict[str, Any] = dict(
@@ -131,6 +135,7 @@ class PhotoTab:
             self.undo.click(self._undo, now, everything, **how),
             self.reset.click(self._reset, now, everything, **how),
         ]
+        asks += [b.click(partial(self._pose, name), now, everything, **how) for name, b in self.presets.items()]
         for name, slider in self.muscles.items():
             twin = [self.muscles[mirrored(name)]] if mirrored(name) != name else []
             moves = [*self.shown, self.expression, *twin]
@@ -147,10 +152,9 @@ class PhotoTab:
     @friendly
     def _look(self, sitting: Sitting | None, closeup: bool) -> list[Any]:
         """The edit as it is wished now: picture, a line about it, and the two ways to ask for the same."""
-        sitting, began = present(sitting), time.perf_counter()
+        sitting = present(sitting)
         picture, wish = sitting.picture(closeup), sitting.wish
-        spent = f"{1000 * (time.perf_counter() - began):.0f} ms"
-        return [picture, _status(sitting, wish, spent), wish.command(sitting.name), wish.python(sitting.name)]
+        return [picture, _status(sitting, wish), wish.command(sitting.name), wish.python(sitting.name)]
 
     def _all(self, sitting: Sitting, closeup: bool) -> list[Any]:
         """``_look``, and every control where the wish has it."""
@@ -172,7 +176,7 @@ class PhotoTab:
     @friendly
     def _first(self) -> list[Any]:
         sitting = self.studio.sit(EXAMPLE)
-        sitting.wish = replace(sitting.wish, to="surprise", intensity=0.65)
+        sitting.wish = replace(sitting.wish, to="surprise")
         return [sitting, self._faces(sitting), *self._all(sitting, True)]
 
     @friendly
@@ -197,6 +201,13 @@ class PhotoTab:
         looks = self._ask(sitting, closeup, self._look, name, to=None, like=None, muscles=muscles)
         twin = [value if linked else gr.skip()] if mirrored(name) != name else []
         return [*looks, None, *twin]
+
+    @friendly
+    def _pose(self, name: str, sitting: Sitting | None, closeup: bool) -> list[Any]:
+        """A preset's muscles."""
+        sitting = present(sitting)
+        muscles = sitting.wish.posed(PRESETS[name], sitting.start)
+        return self._ask(sitting, closeup, self._all, name, to=None, like=None, muscles=muscles)
 
     @friendly
     def _choose_face(self, sitting: Sitting | None, closeup: bool, event: gr.SelectData) -> list[Any]:
@@ -244,7 +255,7 @@ class PhotoTab:
         return gr.Gallery(value=shown, selected_index=0, visible=len(sitting.faces) > 1)
 
 
-def _status(sitting: Sitting, wish: Wish, spent: str) -> str:
+def _status(sitting: Sitting, wish: Wish) -> str:
     """What is shown, in one line."""
     if not sitting.seen:
         return "**No face found.** One of 32 pixels or more, turned no further than profile, is needed."
@@ -252,4 +263,4 @@ def _status(sitting: Sitting, wish: Wish, spent: str) -> str:
     face = "" if many == 1 else f" · all {many} faces" if wish.face == "all" else f" · face {wish.face} of {many}"
     width, height = sitting.size
     asked = "as it was" if wish.request is None else f"**{wish.title}**, intensity {wish.intensity:g}"
-    return f"{asked}{face} · {width} × {height} · {spent}"
+    return f"{asked}{face} · {width} × {height}"

@@ -143,7 +143,7 @@ def application(settings: Settings, folder: Path, password: str | None) -> FastA
         auth=(lambda _, word: hmac.compare_digest(word.encode(), (password or "").encode())) if password else None,
         auth_message="Enter any user name, and the password of this studio.",
         max_file_size=settings.max_megabytes * MEGABYTE,
-        footer_links=["api"],
+        footer_links=[],
         run_history=False,
         ssr_mode=False,
         mcp_server=False,

@@ -24,7 +24,7 @@ from mien.studio.wish import Like, Wish
 
 SHOWN = 1600
 """Longest side of the shown picture, in pixels. What is downloaded has the photograph's own size."""
-LEAST = 320
+LEAST = 256
 """Side of the smallest close-up, in the photograph's pixels: less would show blurred."""
 THUMBNAIL = 224
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -65,7 +65,8 @@ class Sitting:
             for number in range(1, len(self.seen) + 1)
         ]
         self._views["whole"] = view(photo, self.seen, (0, 0, *self.size), SHOWN)
-        self.wish, self.turn = Wish(model=next(iter(editors))), 0
+        self.wish = Wish(model=next(iter(editors)))
+        self.turn = 0  # counts what changes the strip: all but the intensity
         self._past: list[tuple[str, Wish]] = []
         self._before: dict[str, str] = {}
 
@@ -95,7 +96,7 @@ class Sitting:
                 raise MienError(f"no model {wish.model!r} here: choose one of {', '.join(self.editors)}")
             if not self._past or self._past[-1][0] != control:
                 self._past = [*self._past[-KEPT:], (control, self.wish)]
-            self.wish, self.turn = wish, self.turn + 1
+            self.wish, self.turn = wish, self.turn + (changes.keys() != {"intensity"})
 
     def undo(self) -> bool:
         """Back to the wish before the last step; False where there is none."""
@@ -105,11 +106,14 @@ class Sitting:
             self.wish, self.turn = self._past.pop()[1], self.turn + 1
             return True
 
+    def _part_shown(self, closeup: bool) -> str:
+        one = self.seen and (self.wish.face != "all" or len(self.seen) == 1)
+        return f"close-up {self._number}" if closeup and one else "whole"
+
     def picture(self, closeup: bool = False) -> tuple[str, str]:
         """Files of what is shown, before and after the edit."""
         with self.lock:
-            one = self.seen and (self.wish.face != "all" or len(self.seen) == 1)
-            part = f"close-up {self._number}" if closeup and one else "whole"
+            part = self._part_shown(closeup)
             shown = self._view(part)
             if part not in self._before:
                 self._before[part] = _save(shown.photo.rgb, self.folder / f"{part}.jpg")
@@ -125,10 +129,10 @@ class Sitting:
             pictures = self._edited(tile, STEPS, str(self._number))
             return [(self.show(rgb), f"{step:g}") for rgb, step in zip(pictures, STEPS, strict=True)]
 
-    def compare(self) -> list[tuple[str, str]]:
+    def compare(self, closeup: bool = False) -> list[tuple[str, str]]:
         """Files of the shown picture as it was and through every model, with what to write below them."""
         with self.lock:
-            shown, wish, found = self._view("whole"), self.wish, []
+            shown, wish, found = self._view(self._part_shown(closeup)), self.wish, []
             for model in self.editors:
                 try:
                     pixels = self._edited(shown, [wish.intensity], wish.face, model)[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -14,33 +15,44 @@ from mien.editor import STRONGEST
 from mien.errors import MienError
 from mien.expressions import EXPRESSIONS
 from mien.photo.write import write
-from mien.studio.parts import Studio, friendly, present, upload
+from mien.studio.parts import Studio, friendly, present, progress, run_and_stop, upload
 from mien.studio.sitting import Sitting, fitting, named
 
 MOST = 200
 """Photographs of one batch."""
+IDLE = "The edited photographs come back in one zip file, under their own names."
 
 
-def compare_tab(studio: Studio, sitting: gr.State) -> None:
-    """The photo tab's photograph and wish through every model."""
-    gr.Markdown("The photograph, the face and the expression of the Photo tab, through every model of this studio.")
-    button = gr.Button("Compare", variant="primary")
-    pictures = gr.Gallery(label="Before and after", show_label=False, columns=3, height="auto", buttons=[])
+def compare_tab(studio: Studio, opened: gr.Tab, sitting: gr.State, closeup: gr.Checkbox) -> None:
+    """What the photo tab shows, through every model, whenever the tab is opened."""
+    gr.Markdown("What the Photo tab shows, through every model of this studio.")
+    pictures = gr.Gallery(
+        label="Before, and through every model",
+        show_label=False,
+        columns=3,
+        height="auto",
+        buttons=[],
+        elem_id="compared",
+    )
 
     @friendly
-    def compare(of: Sitting | None) -> list[tuple[str, str]]:
-        return present(of).compare()
+    def compare(of: Sitting | None, close: bool) -> list[tuple[str, str]]:
+        return present(of).compare(close)
 
-    button.click(
-        compare, sitting, pictures, concurrency_id="edit", concurrency_limit=studio.at_once, api_visibility="private"
-    )
+    how: dict[str, Any] = dict(concurrency_id="edit", concurrency_limit=studio.at_once, api_visibility="private")
+    opened.select(compare, [sitting, closeup], pictures, **how)
 
 
 def batch_tab(studio: Studio) -> None:
     """Many files in, a zip out."""
-    with gr.Row():
-        with gr.Column(min_width=300):
-            files = upload(label="Photographs: drop or choose them", file_count="multiple", height=220)
+    with gr.Row(elem_classes="bench"):
+        with gr.Column(scale=7, min_width=300):
+            files = upload(label="Photographs: drop or choose them", file_count="multiple", height=260)
+            report = gr.Markdown(IDLE, elem_id="batch-report", elem_classes="report last")
+            out = gr.File(
+                label="Edited photographs", interactive=False, visible=False, elem_id="batch-zip", elem_classes="last"
+            )
+        with gr.Column(scale=5, min_width=300):
             choices = [(name.capitalize(), name) for name in EXPRESSIONS]
             to = gr.Radio(choices, value="happiness", label="Expression", elem_classes="pills")
             intensity = gr.Slider(0, STRONGEST, 1, step=0.05, label="Intensity", buttons=[])
@@ -50,18 +62,13 @@ def batch_tab(studio: Studio) -> None:
             model = studio.model()
             with gr.Row():
                 go = gr.Button("Edit all", variant="primary", elem_id="batch-go")
-                stop = gr.Button("Stop")
-        with gr.Column(min_width=300):
-            report = gr.Markdown("The edited photographs come back in one zip file, under their own names.")
-            out = gr.File(label="Edited photographs", interactive=False, elem_id="batch-zip")
+                stop = gr.Button("Stop", interactive=False, elem_id="batch-stop")
 
-    def run(paths: list[str] | None, *wish: Any) -> Iterator[tuple[str, str | None]]:
-        yield from edit_all(studio, [Path(path) for path in paths or ()], *wish)
+    def run(paths: list[str] | None, *wish: Any) -> Generator[Any]:
+        for told, packed in edit_all(studio, [Path(path) for path in paths or ()], *wish):
+            yield told, gr.File(packed, visible=bool(packed))
 
-    running = go.click(
-        run, [files, to, intensity, face, model], [report, out], concurrency_limit=1, api_visibility="private"
-    )
-    stop.click(None, cancels=[running])
+    run_and_stop(go, stop, run, [files, to, intensity, face, model], [report, out])
 
 
 def edit_all(
@@ -72,18 +79,22 @@ def edit_all(
         yield f"Give 1 to {MOST} photographs.", None
         return
     room, failed, used = Path(mkdtemp(dir=studio.folder)), [], set[str]()
-    with zipfile.ZipFile(room / f"mien-{to}.zip", "w") as packed:
-        for number, path in enumerate(paths, 1):
-            yield f"{number} of {len(paths)}: {path.name}", None
-            try:
-                photo = named(path.name, path, studio.max_pixels)
-                done = studio.editors[model].edit(photo, to, intensity=intensity, face=face)
-                name = _unused(fitting(path.name, photo), used)
-                write(photo, done.rgb, edited := room / name)
-                packed.write(edited, name)
-                edited.unlink()
-            except MienError as error:
-                failed.append(f"- {path.name}: {str(error).replace(f'{path.name}: ', '').replace(path.name, 'it')}")
+    try:
+        with zipfile.ZipFile(room / f"mien-{to}.zip", "w") as packed:
+            for number, path in enumerate(paths):
+                yield progress(number, len(paths), "photographs"), None
+                try:
+                    photo = named(path.name, path, studio.max_pixels)
+                    done = studio.editors[model].edit(photo, to, intensity=intensity, face=face)
+                    name = _unused(fitting(path.name, photo), used)
+                    write(photo, done.rgb, edited := room / name)
+                    packed.write(edited, name)
+                    edited.unlink()
+                except MienError as error:
+                    failed.append(f"- {path.name}: {str(error).replace(f'{path.name}: ', '').replace(path.name, 'it')}")
+    except GeneratorExit:
+        shutil.rmtree(room)
+        raise
     lines = [f"**{len(paths) - len(failed)} of {len(paths)} photographs edited.**", *failed]
     yield "\n".join(lines), str(room / f"mien-{to}.zip") if len(failed) < len(paths) else None
 

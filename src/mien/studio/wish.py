@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,24 @@ GROUPS = {
     "Jaw": ("jaw",),
 }
 """The muscles' groups, by how their names begin."""
+
+
+def _pair(**scores: float) -> dict[str, float]:
+    """Scores of the left muscle and of the right one."""
+    return {f"{name}{side}": score for name, score in scores.items() for side in ("Left", "Right")}
+
+
+PRESETS = {
+    "Smile": _pair(mouthSmile=0.8, cheekSquint=0.5),
+    "Straight mouth": _pair(mouthSmile=0.0, mouthFrown=0.0),
+    "Open mouth": {"jawOpen": 0.5},
+    "Raised brows": {"browInnerUp": 0.9, **_pair(browOuterUp=0.9, browDown=0.0)},
+    "Lowered brows": {"browInnerUp": 0.0, **_pair(browDown=0.9, browOuterUp=0.0)},
+    "Wide eyes": _pair(eyeWide=0.9, eyeSquint=0.0, eyeBlink=0.0),
+    "Narrow eyes": _pair(eyeSquint=0.9, eyeWide=0.0),
+    "Heavy lids": _pair(eyeBlink=0.9, eyeWide=0.0),
+}
+"""Muscles that are often moved together; what they do not name stays as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +87,11 @@ class Wish:
         return (request if isinstance(request, Target) else targets.by_muscles(request)).goal(start)
 
     def moved(self, name: str, value: float, start: np.ndarray, linked: bool) -> tuple[tuple[str, float], ...]:
-        """The muscles of this wish with one moved, and its mirror image with it where they are ``linked``.
+        """The muscles of this wish with one moved, and its mirror image with it where they are ``linked``."""
+        return self.posed(dict.fromkeys({name, mirrored(name)} if linked else {name}, value), start)
+
+    def posed(self, scores: Mapping[str, float], start: np.ndarray) -> tuple[tuple[str, float], ...]:
+        """The muscles of this wish with those of ``scores`` moved.
 
         An expression or a reference becomes the muscles that it moves. One that is back where it was measured
         (``start``, to two digits) is no longer asked for.
@@ -78,7 +101,7 @@ class Wish:
         if not asked and self.request is not None:
             goal = zip(BLENDSHAPES[1:], self.goal(start)[1:], strict=True)
             asked = {muscle: round(float(v), 2) for muscle, v in goal if muscle not in GAZE}
-        asked |= {muscle: round(value, 2) for muscle in ({name, mirrored(name)} if linked else {name})}
+        asked |= {muscle: round(value, 2) for muscle, value in scores.items()}
         return tuple(
             (muscle, asked[muscle]) for muscle in BLENDSHAPES if asked.get(muscle, rest[muscle]) != rest[muscle]
         )
@@ -111,6 +134,11 @@ class Wish:
     def file(self, photo: str) -> str:
         """The name of the edited file, as ``mien edit`` gives it."""
         return f"{Path(photo).stem}-{self.name}{Path(photo).suffix}"
+
+
+def paired(muscles: Iterable[str]) -> list[str]:
+    """``muscles`` with each right one behind its left one."""
+    return list(dict.fromkeys(each for muscle in muscles for each in (muscle, mirrored(muscle))))
 
 
 def label(muscle: str, group: str) -> str:
