@@ -19,7 +19,7 @@ FLAGS = [
     *("--disable-sync", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"),
     *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
 ]
-PATIENCE = 180_000
+PATIENCE = 60_000
 """Milliseconds that a busy machine may take."""
 SCREENS = Path(__file__).parents[2] / "out" / "studio"
 

@@ -206,7 +206,8 @@ def test_an_interruption_leaves_no_file(editor: Editor, head: Path, tmp_path: Pa
 def test_ctrl_c_ends_the_program_at_once_and_leaves_no_file(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", [still()] * 150)
     words = [sys.executable, "-m", "mien", "edit", source, "--to", "surprise", "-o", "out.mp4", "--preview", "pair.mp4"]
-    running = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background is started deaf to it
+    running = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     while len(list(tmp_path.iterdir())) < 3 and running.poll() is None:  # both files are begun
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)

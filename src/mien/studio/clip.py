@@ -85,11 +85,12 @@ def clip_tab(studio: Studio) -> None:
         for told, preview, place in edited(studio, *asked):
             yield told, gr.Video(preview, visible=bool(preview)), gr.File(place, visible=bool(place))
 
-    quick: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+    # not through the queue: its stream may close on the work that is begun right after one of these
+    quick: dict[str, Any] = dict(show_progress="hidden", api_visibility="private", queue=False)
     steady.click(lambda: "0:1", None, keys, **quick)
     coming.click(friendly(_coming), clip, keys, **quick)
     gr.on([clip.upload, clip.clear], timed, [clip, keys], line, **quick)
-    gr.on([keys.submit, keys.blur], friendly(_checked), keys, None, **quick)
+    gr.on([keys.submit, keys.blur], friendly(_checked), keys, None, **quick | {"queue": True})  # its error shows
     keys.change(None, [keys, line], line, js="(keys, line) => ({...line, keys})", **quick)
     line.input(None, line, keys, js="line => line.keys", **quick)
     run_and_stop(go, stop, run, [clip, to, keys, face, model], [report, shown, out])

@@ -120,13 +120,17 @@ def run_and_stop(
     def run(request: gr.Request, *words: Any) -> Iterator[Any]:
         visitor, steps, rest = request.session_hash, work(*words), [gr.skip()] * (len(outputs) - 1)
         asked.discard(visitor)
+        values: tuple[Any, ...] = ()
         for values in steps:
             if visitor in asked:
                 steps.close()
                 yield "Stopped. Nothing is left of it.", *rest, gr.Button(interactive=False)
                 return
             yield *values, gr.Button(interactive=True)
-        yield gr.skip(), *rest, gr.Button(interactive=False)
+        yield (
+            *values,
+            gr.Button(interactive=False),
+        )  # of two in a row, a page may show the last alone
 
     def halt(request: gr.Request) -> None:
         asked.add(request.session_hash)
