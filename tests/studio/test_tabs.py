@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -91,12 +90,7 @@ def test_a_tab_is_worked_by_keyboard(visit: Callable[..., Any], tab: str, go: st
             expect(page.locator("#keys input, #keys textarea")).to_have_value("0.05:0.9")
         if here["id"] == go:
             break
-    report = page.locator(f"#{tab.lower()}-report")
-    for _ in range(5):  # a key pressed while the page is still taking in the one before may be lost
-        page.keyboard.press("Enter")
-        with suppress(AssertionError):
-            expect(report).to_contain_text(told, timeout=5000)
-            break
+    page.keyboard.press("Enter")
     says(page, told, f"#{tab.lower()}-report")
     panel = page.locator(".tabitem:visible").first
     expect(panel.get_by_role("radio", name="Anger")).to_be_checked()

@@ -90,7 +90,7 @@ def clip_tab(studio: Studio) -> None:
     steady.click(lambda: "0:1", None, keys, **quick)
     coming.click(friendly(_coming), clip, keys, **quick)
     gr.on([clip.upload, clip.clear], timed, [clip, keys], line, **quick)
-    gr.on([keys.submit, keys.blur], friendly(_checked), keys, None, **quick | {"queue": True})  # its error shows
+    keys.submit(friendly(_checked), keys, None, **quick | {"queue": True})  # else its error is not shown
     keys.change(None, [keys, line], line, js="(keys, line) => ({...line, keys})", **quick)
     line.input(None, line, keys, js="line => line.keys", **quick)
     run_and_stop(go, stop, run, [clip, to, keys, face, model], [report, shown, out])
