@@ -56,6 +56,7 @@ class StarGANv2Config:
         cycle: Weight of the way back to the source.
         spectral: Hold the discriminator's layers, all but its last, at a largest gain of 1 (Miyato et al. 2018).
         minibatch: Let the discriminator see how alike the pictures of a batch are (Salimans et al. 2016).
+        lr: Adam's learning rate, but for the mapping network, which has a hundredth of it.
         identity: The variant that keeps the person; needs --reader with a trained identity reader.
         identity_weight: First and last weight of its loss.
         identity_steps: The steps between which that weight rises in a line.
@@ -74,6 +75,7 @@ class StarGANv2Config:
     cycle: float = 1.0
     spectral: bool = False
     minibatch: bool = False
+    lr: float = 1e-4
     identity: bool = False
     identity_weight: tuple[float, float] = (0.1, 4.0)
     identity_steps: tuple[int, int] = (25_000, 100_000)
@@ -140,7 +142,7 @@ class StarGANv2(Method):
         ]
 
     def optimizer(self, network: str) -> Optimizer:
-        return Optimizer(lr=1e-6 if network == "mapping" else 1e-4, betas=(0.0, 0.99), weight_decay=1e-4)
+        return Optimizer(lr=self.config.lr / (100 if network == "mapping" else 1), betas=(0.0, 0.99), weight_decay=1e-4)
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
         """A target without a picture, or with one that is 0 throughout, as no photograph is, is a label alone."""
@@ -335,7 +337,7 @@ class Residual(nn.Module):
         norms = [nn.InstanceNorm2d(inputs, affine=True) if normalise else nn.Identity() for _ in range(2)]
         pool = nn.AvgPool2d(2) if halve else nn.Identity()
         wider = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
-        self.skip = nn.Sequential(wider, pool)
+        self.skip = nn.Sequential(pool, wider)  # published the other way round: the same, and four times the work
         self.body = nn.Sequential(
             norms[0],
             nn.LeakyReLU(0.2),
@@ -367,7 +369,7 @@ class Styled(nn.Module):
             scale, shift = film(style)[:, :, None, None].chunk(2, dim=1)
             h = F.leaky_relu((1 + scale) * norm(h) + shift, 0.2)
             h = conv(self._doubled(h) if i == 0 else h)
-        return (h + self.skip(self._doubled(x))) / math.sqrt(2)
+        return (h + self._doubled(self.skip(x))) / math.sqrt(2)
 
     def _doubled(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest") if self.wide else x
