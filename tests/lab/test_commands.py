@@ -14,8 +14,9 @@ from tiny import Toy, ToyConfig, faces
 from mien.errors import MienError
 from mien.lab import checkpoint, commands
 from mien.lab.commands import main
+from mien.lab.export import sample
 from mien.lab.methods import METHODS, READERS
-from mien.model import find_model
+from mien.model import Model, find_model, shipped
 
 SMALL = ["--size", "32", "--batch", "2", "--no-bf16", "--device", "cpu"]
 
@@ -147,6 +148,26 @@ def test_a_run_may_begin_from_another(drawn: Path, tmp_path: Path) -> None:
     assert progress.step == 0
     for key, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[key]), key
+
+
+def test_a_run_may_begin_from_the_shipped_model(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is fitted anew: its generator is the model's own, to the last bit that is stored, and exports to it."""
+    main("train", ["flowfill", "--data", str(drawn), "--from", "default", "--out", str(tmp_path), "--steps", "0"])
+    assert "does not hold critic" in capsys.readouterr().out
+    main("export", [str(tmp_path), "-o", str(tmp_path / "again.onnx")])
+    faces = sample(128, 2)
+    inputs = {f"source_{k}": v.numpy() for k, v in faces.only("image", "blendshapes", "landmarks").present().items()}
+    inputs |= {"target_blendshapes": faces.blendshapes.numpy()[::-1].copy(), "intensity": np.ones(2, np.float32)}
+    ours, theirs = Model(tmp_path / "again.onnx").run(inputs), shipped("flowfill").run(inputs)
+    for name in ("flow", "delta"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_a_beginning_that_is_another_method_is_refused(drawn: Path, tmp_path: Path) -> None:
+    with pytest.raises(MienError, match="a flowfill, not a stargan"):
+        main("train", words("stargan", drawn, tmp_path, "--from", "default"))
 
 
 def test_a_beginning_of_another_shape_is_refused(drawn: Path, tmp_path: Path) -> None:

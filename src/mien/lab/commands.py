@@ -16,7 +16,7 @@ from mien.lab import checkpoint, ranks
 from mien.lab.alone import alone
 from mien.lab.clean import Reader, clean, described, reader_of_method, reader_of_model
 from mien.lab.compare import Wish, compare
-from mien.lab.export import export
+from mien.lab.export import export, weights
 from mien.lab.inception import Inception
 from mien.lab.judges import find_judges
 from mien.lab.kept import Kept
@@ -27,7 +27,7 @@ from mien.lab.report import FILES, write
 from mien.lab.study.commands import main as study
 from mien.lab.synthetic import main as augment
 from mien.lab.trainer import Trainer
-from mien.model import Model, shipped
+from mien.model import DEFAULT, Model, shipped
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Run:
     Attributes:
         data: One or more Parquet manifests.
         out: The folder of the run, runs/NAME by default; the same command goes on with what is there.
-        begin: Begin with the networks of this run of the same method, in a new run.
+        begin: Begin with the networks of another run of the same method, of an .onnx file (which holds no critic), or of
+            the shipped model: default.
         reader: Runs of trained readers, for methods whose losses or networks look through one.
         limit: Use only so many faces of each manifest, to try things out.
         private: Write no sample sheets, which show faces; log and checkpoint hold neither pictures nor paths.
@@ -70,29 +71,40 @@ def train(name: str, config: Any, recipe: Recipe, run: Run, console: Console) ->
     table, watch = kind.tables(run.data, config.size, run.limit)
     console.print(f"{name}: {len(table)} faces to learn from, {len(watch)} to watch, into {out}")
     torch.manual_seed(recipe.seed)
-    method = started(kind(config), run.begin)
+    method = kind(config)
+    if run.begin is not None and (anew := bring_networks(name, method, run.begin)):
+        console.print(f"{run.begin} does not hold {' and '.join(sorted(anew))}: begun anew")
     if not ranks.from_first((out / "checkpoint.safetensors").exists):
         bring_readers(method, run.reader)
-    trainer = Trainer(name, method, table, out, recipe)
+    trainer = Trainer(name, method, table, out, recipe, begun=run.begin is not None)
     if trainer.progress.step:
         console.print(f"going on from step {trainer.progress.step}")
     done = trainer.run(None if run.private else watch, console)
     console.print(f"{done.step} steps, {done.images} images, {done.seconds / 60:.1f} minutes -> {out}")
 
 
-def started(method: Method, begin: Path | None) -> Method:
-    """``method`` with the networks of the run at ``begin``; MienError where that is another method or another size."""
-    if begin is not None:
-        other, progress = restore(begin)
-        try:
-            missing, unknown = method.load_state_dict(other.state_dict(), strict=False)
-            if unknown or any(key.split(".")[0] not in method.readers for key in missing):
-                raise RuntimeError
-        except RuntimeError as error:
-            raise MienError(
-                f"{begin}: a {progress.method} whose networks have other shapes; give its settings"
-            ) from error
-    return method
+def bring_networks(name: str, method: Method, begin: Path) -> set[str]:
+    """Give ``method`` the networks that ``begin`` holds, a run, an ``.onnx`` file, or ``default``.
+
+    Returns those that it does not hold, as an exported model its critic. Raises MienError where it is another method,
+    of another size, or lacks what makes the edits.
+    """
+    if begin == Path("default") or begin.suffix == ".onnx":
+        other, state = weights(shipped(DEFAULT) if begin == Path("default") else Model(begin))
+    else:
+        trained, progress = restore(begin)
+        other, state = progress.method, trained.state_dict()
+    if other != name:
+        raise MienError(f"{begin}: a {other}, not a {name}; begin with one of the same method")
+    own = method.state_dict().keys()
+    lacking = {key.split(".")[0] for key in own - state.keys()}
+    if not lacking.isdisjoint(method.average):
+        raise MienError(f"{begin}: a {name} with other networks; give its settings, or begin with the run itself")
+    try:
+        method.load_state_dict({k: v for k, v in state.items() if k in own and k.split(".")[0] not in lacking}, False)
+    except RuntimeError as error:
+        raise MienError(f"{begin}: a {name} whose networks have other shapes; give its settings") from error
+    return lacking - method.readers.keys()
 
 
 def bring_readers(method: Method, runs: list[Path]) -> None:

@@ -20,6 +20,7 @@ from mien.lab.checkpoint import Progress
 from mien.lab.faces import Faces
 from mien.lab.method import Graph, Method
 from mien.lab.render import Render
+from mien.model import Model
 
 OPSET = 18
 
@@ -56,6 +57,17 @@ def export(method: Method, progress: Progress, path: Path, half: bool = True) ->
     }
     graph = method.graph() or (edit_graph(method) if method.condition else reader_graph(method))
     write_graph(graph, path, about | graph.about, half)
+
+
+def weights(model: Model) -> tuple[str, dict[str, Tensor]]:
+    """The way back: whose networks ``model`` holds, and their weights by name, as exactly as they are stored.
+
+    Raises MienError where it is no model. Weights that the export has folded into others are not there by name.
+    """
+    name = model.about["name"]
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(model.path).graph.initializer}
+    bare = {key.removeprefix("method.").removesuffix("_half"): value for key, value in tensors.items()}
+    return name, {key: torch.from_numpy(value.astype(np.float32)) for key, value in bare.items()}
 
 
 def edit_graph(method: Method) -> Graph:

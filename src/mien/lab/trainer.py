@@ -22,9 +22,12 @@ from mien.photo.write import write_aside
 
 
 class Trainer:
-    """One run in one folder: ``checkpoint.safetensors``, ``log.jsonl`` and ``samples/``."""
+    """One run in one folder: ``checkpoint.safetensors``, ``log.jsonl`` and ``samples/``.
 
-    def __init__(self, name: str, method: Method, table: Table, out: Path, recipe: Recipe) -> None:
+    begun: ``method`` comes from another run, and what that one measured of its own faces stays.
+    """
+
+    def __init__(self, name: str, method: Method, table: Table, out: Path, recipe: Recipe, begun: bool = False) -> None:
         self.method, self.table, self.out, self.recipe = method, table, out, recipe
         self.device = pick_device(recipe.device)
         if recipe.batch % ranks.count():
@@ -45,7 +48,8 @@ class Trainer:
         if saved:
             self._resume(*saved)
         else:
-            method.prepare(table.faces)
+            if not begun:
+                method.prepare(table.faces)
             ranks.begin_alike(method)
             self.averages = {k: v.detach().clone() for k, v in self._averaged().items()}
 

@@ -71,6 +71,10 @@ class FlowFillConfig:
     residual: float = 2.0
     partial: float = 0.25
     """Share of the training edits without an answer that stop short of the full target."""
+    head_start: int = 0
+    """Steps in which the critic learns alone; some 200 where the generator comes without it (--from default)."""
+    lr: float = 2e-4
+    """Adam's learning rate of the generator; the critic has twice as much."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,14 @@ class FlowFill(Method):
         self.generator.displacement.copy_(fit_displacement(faces))
 
     def optimizer(self, network: str) -> Optimizer:
-        return Optimizer(lr=4e-4 if network == "critic" else 2e-4, betas=(0.5, 0.99))
+        return Optimizer(lr=self.config.lr * (2 if network == "critic" else 1), betas=(0.5, 0.99))
 
     def turns(self, step: int) -> list[Turn]:
-        return [
+        turns = [
             Turn("critic", ("critic",), self.critic_loss),
             Turn("generator", ("generator",), self.generator_loss),
         ]
+        return turns[:1] if step < self.config.head_start else turns
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
         _, flow, delta, _, _ = self._change(source, target, intensity)
