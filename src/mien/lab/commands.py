@@ -37,8 +37,8 @@ class Run:
     Attributes:
         data: One or more Parquet manifests.
         out: The folder of the run, runs/NAME by default; the same command goes on with what is there.
-        begin: Begin with the networks of another run of the same method, of an .onnx file (which holds no critic), or of
-            the shipped model: default.
+        begin: Begin with the networks of another run of the same method, or of an .onnx file (which holds no critic);
+            default: of the shipped model.
         reader: Runs of trained readers, for methods whose losses or networks look through one.
         limit: Use only so many faces of each manifest, to try things out.
         private: Write no sample sheets, which show faces; log and checkpoint hold neither pictures nor paths.
