@@ -13,7 +13,7 @@ import pytest
 import torch
 from drawn import DISPLACEMENT, PEOPLE, average_face, manifest
 from PIL import Image
-from tiny import faces
+from tiny import Toy, faces
 
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, LANDMARK_MIRROR, MIRROR, mirrored
@@ -118,6 +118,13 @@ def test_an_unknown_or_empty_split_is_named(drawn: Path, tmp_path: Path) -> None
     with pytest.raises(MienError) as error:
         load(written(tmp_path / "m.parquet"), "val", frozenset({"image"}), 16)
     one_line(error, "no usable row in split 'val'")
+
+
+def test_where_nobody_is_held_out_those_learned_from_are_watched(tmp_path: Path) -> None:
+    mine = written(tmp_path / "m.parquet", emotion=["neutral", "happiness"] * 2)
+    learned, watched = Toy.tables([mine], 16)
+    assert watched is learned
+    assert learned.names == list("abcd")
 
 
 def test_files_that_are_no_manifest_are_named(tmp_path: Path) -> None:

@@ -173,6 +173,11 @@ def mix(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
 
 
+def splits(path: Path) -> set[str]:
+    """The splits that a manifest has rows of."""
+    return set(_read(path, frozenset())["split"].to_pylist())
+
+
 def join(tables: list[FaceTable]) -> FaceTable:
     """Several tables as one, with the fields that all of them have; nobody is taken to stand in two of them."""
     common = set.intersection(*(set(table.faces.present()) for table in tables))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mien.expressions import EXPRESSIONS
-from mien.lab.data import SPLITS, Sampler, Table, join, load, weighted, without_twins
+from mien.lab.data import SPLITS, Sampler, Table, join, load, splits, weighted, without_twins
 from mien.lab.faces import Faces
 
 Terms = dict[str, Tensor]
@@ -150,10 +150,16 @@ class Method(nn.Module):
     def tables(cls, paths: Sequence[Path], size: int, limit: int | None = None) -> tuple[Table, Table]:
         """(faces to learn from, faces to watch): the splits train and val of all manifests together.
 
-        Training pictures that stand in val or test too are left out.
+        Training pictures that stand in val or test too are left out. Where nobody is in val, as in a folder of a few
+        photographs, those learned from are watched.
         """
-        train, val, test = (join([load(p, split, cls.reads, size, limit) for p in paths]) for split in SPLITS)
-        return without_twins(train, join([val, test])), val
+        train, val, test = (
+            [load(p, split, cls.reads, size, limit) for p in paths if split == "train" or split in splits(p)]
+            for split in SPLITS
+        )
+        held_out = val + test
+        faces = without_twins(join(train), join(held_out)) if held_out else join(train)
+        return faces, join(val) if val else faces
 
     def sampler(self, table: Table, recipe: Recipe) -> Sampler:
         """Which faces meet in a step; here any meets any, by ``recipe.balance``.
