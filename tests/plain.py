@@ -43,7 +43,7 @@ def edit(rgb: np.ndarray, where: list[tuple[float, float]], target: Target, inte
     edited = rgb
     for face in faces:
         others = [other["matrix"] for other in faces if other is not face]
-        edited = painted(edited, face["matrix"], others, changes(rgb, face, target, intensity))
+        edited = painted(edited, face, others, changes(rgb, face, target, intensity))
     return edited
 
 
@@ -84,7 +84,7 @@ def measured(rgb: np.ndarray, landmarks: np.ndarray) -> Arrays:
     return {"matrix": matrix, "landmarks": move(matrix, landmarks)[None].astype(np.float32)} | read
 
 
-READERS = ("muscles", "emotion")
+READERS = ("muscles", "emotion", "occlusion")
 
 
 def changes(rgb: np.ndarray, face: Arrays, target: Target, intensity: float) -> Arrays:
@@ -106,15 +106,17 @@ def changes(rgb: np.ndarray, face: Arrays, target: Target, intensity: float) -> 
     return result
 
 
-def painted(rgb: np.ndarray, matrix: np.ndarray, others: list[np.ndarray], change: Arrays) -> np.ndarray:
+def painted(rgb: np.ndarray, face: Arrays, others: list[np.ndarray], change: Arrays) -> np.ndarray:
     """Flow and delta, weighted, at the resolution of the photograph; the crop's border is where both have faded."""
+    matrix = face["matrix"]
     corners = move(inverse(matrix), np.array([[0, 0], [1, 0], [0, 1], [1, 1]]))
     left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
     right, bottom = np.ceil(corners.max(0)).astype(int)
     inside = rgb[top:bottom, left:right]
     y, x = np.mgrid[top : top + inside.shape[0], left : left + inside.shape[1]] + 0.5
     size = change["flow"].shape[-1]
-    controls = np.concatenate([change["flow"], change["delta"]]) * weight(matrix, others, size)
+    held = weight(matrix, others, size) * uncovered(face["occlusion"][0, 0].astype(float), size)
+    controls = np.concatenate([change["flow"], change["delta"]]) * held
     in_crop = move(matrix, np.stack([x, y], -1)) * size
     control = sampled(controls.transpose(1, 2, 0), in_crop, keys(-0.75), outside=False)
     flow = control[..., :2] @ inverse(matrix)[:, :2].T
@@ -137,6 +139,32 @@ def weight(matrix: np.ndarray, others: list[np.ndarray], size: int) -> np.ndarra
         theirs = np.linalg.norm(move(other, move(inverse(matrix), spots)) - 0.5, axis=-1)
         faded = faded * smooth((theirs - np.linalg.norm(spots - 0.5, axis=-1)) / (2 * edge))
     return faded
+
+
+MOUTH_AND_EYES = ((0.5, 0.77, 0.17, 0.1), (0.34, 0.38, 0.13, 0.09), (0.66, 0.38, 0.13, 0.09))
+
+
+def uncovered(chance: np.ndarray, size: int) -> np.ndarray:
+    """(S, S): 0 on what is before the face, and on the lower, upper left or upper right face where that is hidden."""
+    side = len(chance)
+    cover = smooth((chance - MAYBE) / (SURE - MAYBE))
+    v, u = (np.mgrid[:side, :side] + 0.5) / side
+    lower = smooth((v - 0.55) * 128 / 12)
+    right = smooth((u - 0.5) * 128 / 12 + 0.5)
+    regions = lower, (1 - lower) * (1 - right), (1 - lower) * right
+    for (x, y, width, height), region in zip(MOUTH_AND_EYES, regions, strict=True):
+        hidden = cover[((u - x) / width) ** 2 + ((v - y) / height) ** 2 < 1].mean()
+        cover = np.maximum(cover, region * smooth((hidden - 0.2) / 0.3))
+    wide = np.pad(cover, 3, "edge")
+    grown = np.max([wide[i : i + side, j : j + side] for i in range(7) for j in range(7)], 0)
+    wide = np.pad(grown, 2, "edge")
+    soft = np.mean([wide[i : i + side, j : j + side] for i in range(5) for j in range(5)], 0)
+    line = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
+    hat = np.maximum(0, 1 - np.abs(line[:, None] - np.arange(side)))
+    return 1 - hat @ soft @ hat.T
+
+
+MAYBE, SURE = 0.4, 0.7
 
 
 def smooth(t: np.ndarray) -> np.ndarray:

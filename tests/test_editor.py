@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mien.editor import Edited, Editor, Seen
 from mien.errors import MienError
@@ -184,3 +184,39 @@ def test_a_wish_that_cannot_be_met_says_what_can(
 def test_a_picture_without_a_face_is_refused_in_one_line(editor: Editor) -> None:
     with pytest.raises(MienError, match="no face"):
         editor.edit(np.full((200, 200, 3), 90, np.uint8), "happiness")
+
+
+def hand_before(rgb: np.ndarray, face: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """``rgb`` with a drawn hand of the face's own skin before its mouth, and where the hand is, (H, W) booleans."""
+    left, right = (face.face.landmarks[i] for i in (48, 54))
+    (x, y), width = (left + right) / 2, float(np.hypot(*(right - left)))
+    nose = face.face.landmarks[28:31].mean(0).astype(int)
+    skin = tuple(int(c) for c in np.median(rgb[nose[1] - 3 : nose[1] + 4, nose[0] - 3 : nose[0] + 4], (0, 1)))
+    hand, mask = Image.fromarray(rgb.repeat(4, 0).repeat(4, 1)), Image.new("L", (4 * rgb.shape[1], 4 * rgb.shape[0]))
+    for picture, colours in ((hand, (tuple(int(0.75 * c) for c in skin), skin)), (mask, (255, 255))):
+        draw = ImageDraw.Draw(picture)
+        for finger in range(4):
+            across, down = 4 * (x - 1.3 * width), 4 * (y + (0.26 * finger - 0.36) * width)
+            for colour, thick in zip(colours, (0.14, 0.12), strict=True):
+                box = [across, down - 4 * thick * width, 4 * (x + 0.7 * width), down + 4 * thick * width]
+                draw.rounded_rectangle(box, 4 * thick * width, colour)
+    size = (rgb.shape[1], rgb.shape[0])
+    shown = np.asarray(hand.resize(size, Image.Resampling.BOX))
+    return shown, np.asarray(mask.resize(size, Image.Resampling.BOX)) > 250
+
+
+def test_a_hand_before_the_mouth_stays_as_it_is(editor: Editor, photo: Photo, seen: list[Seen]) -> None:
+    covered, hand = hand_before(photo.rgb, seen[0])
+    face = editor.see(covered)
+    kept, painted = (
+        Editor(occlusion=occlusion).edit(covered, "surprise", seen=face).rgb.astype(int) for occlusion in (True, False)
+    )
+    assert np.abs(kept - covered)[hand].max() <= 1
+    assert np.abs(painted - covered)[hand].max() > 30
+    brows = slice(*(int(v) for v in (seen[0].face.box[1], seen[0].face.landmarks[40, 1])))
+    assert np.abs(kept - covered)[brows].max() > 10, "what is not covered is edited"
+
+
+def test_what_nothing_covers_is_edited_whole(photo: Photo, seen: list[Seen]) -> None:
+    with_, without = (Editor(occlusion=occlusion).edit(photo, "surprise", seen=seen).rgb for occlusion in (True, False))
+    np.testing.assert_array_equal(with_, without)

@@ -51,6 +51,13 @@ def same(fast: np.ndarray, slow: np.ndarray) -> bool:
     return bool(off.max() <= 1 and (off > 0).mean() < 0.025)
 
 
+def hidden() -> np.ndarray:
+    """A sheet of paper before the left half of the portrait's chin and mouth."""
+    covered = portrait().copy()
+    covered[82:140, 30:80] = 235 - (np.arange(58) // 2)[:, None, None]
+    return covered
+
+
 WISHES: list[tuple[Request, Target, float]] = [
     ("happiness", by_name("happiness"), 1.0),
     ("sadness", by_name("sadness"), 0.4),
@@ -83,6 +90,13 @@ def test_so_is_that_of_a_large_face_rendered_in_bands(editor: Editor, monkeypatc
     monkeypatch.setattr(blend, "BAND", 50_000)
     large, middle = portrait(480), (FACE[0] * 3, FACE[1] * 3)
     assert same(editor.edit(large, "happiness").rgb, plain.edit(large, [middle], by_name("happiness"), 1.0))
+
+
+def test_so_is_that_of_a_face_with_something_before_it(editor: Editor) -> None:
+    edited = editor.edit(hidden(), "surprise").rgb
+    assert same(edited, plain.edit(hidden(), [FACE], by_name("surprise"), 1.0))
+    painted_over = Editor(occlusion=False).edit(hidden(), "surprise").rgb
+    assert not same(edited, painted_over)
 
 
 def searched_at_half_the_size(patch: pytest.MonkeyPatch, folder: Path) -> None:

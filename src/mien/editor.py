@@ -34,12 +34,16 @@ Request = str | Mapping[str, float] | Target
 
 @dataclass(frozen=True)
 class Seen:
-    """A face found and measured: ``matrix`` (2, 3) maps the photograph's pixels to its crop's fractions."""
+    """A face found and measured: ``matrix`` (2, 3) maps the photograph's pixels to its crop's fractions.
+
+    cover: (S, S) in [0, 1], the chance that something is before the face there; None where nobody has looked.
+    """
 
     face: Face
     matrix: np.ndarray
     blendshapes: np.ndarray
     emotion: np.ndarray
+    cover: np.ndarray | None = None
 
     @property
     def landmarks(self) -> np.ndarray:
@@ -78,11 +82,13 @@ class Editor:
     """Edits photographs with one model. It holds open models only, so one editor serves any number of photographs.
 
     model: the name of a shipped model, or the path of an ``.onnx`` file. finder: what finds faces (mien's own).
+    occlusion: leave what covers a face (a hand, a microphone) as it is; False paints over it.
     """
 
-    def __init__(self, model: str = DEFAULT, finder: Finder | None = None) -> None:
+    def __init__(self, model: str = DEFAULT, finder: Finder | None = None, occlusion: bool = True) -> None:
         self.model = find_model(model)
         self.finder = finder or ShippedFinder()
+        self.occlusion = occlusion
 
     def see(self, picture_: Picture) -> list[Seen]:
         """Find and measure every face, the largest first."""
@@ -90,14 +96,12 @@ class Editor:
         faces = self.finder.find(photo.rgb)
         if not faces:
             return []
-        muscles, emotion = shipped("muscles"), shipped("emotion")
+        readers = [shipped(name) for name in ("muscles", "emotion", "occlusion")]
         matrices = [align.similarity(align.five_points(face.landmarks)) for face in faces]
-        crops = {
-            m.size: np.stack([align.crop(photo.rgb, matrix, m.size) for matrix in matrices]) for m in (muscles, emotion)
-        }
-        scores = muscles.run({"image": picture(crops[muscles.size])})["read"]
-        feelings = emotion.run({"image": picture(crops[emotion.size])})["read"]
-        return [Seen(*each) for each in zip(faces, matrices, scores, feelings, strict=True)]
+        sizes = {reader.size for reader in readers}
+        crops = {size: picture(np.stack([align.crop(photo.rgb, m, size) for m in matrices])) for size in sizes}
+        scores, feelings, covers = (reader.run({"image": crops[reader.size]})["read"] for reader in readers)
+        return [Seen(*each) for each in zip(faces, matrices, scores, feelings, covers[:, 0], strict=True)]
 
     def edit(
         self,
@@ -147,10 +151,13 @@ class Editor:
         for number, value in enumerate(intensities):
             rgb = source.rgb
             for slot, index in enumerate(chosen) if value else ():
-                mine = seen[index].matrix
+                mine, cover = seen[index].matrix, seen[index].cover
                 others = [s.matrix for s in seen if s is not seen[index]]
                 flow, delta = (edits[name][slot * len(intensities) + number] for name in ("flow", "delta"))
-                rgb = blend.apply(rgb, mine, blend.weights(mine, others, flow.shape[-1]), flow, delta)
+                weight = blend.weights(mine, others, flow.shape[-1])
+                if self.occlusion and cover is not None:
+                    weight = weight * blend.uncovered(cover, flow.shape[-1])
+                rgb = blend.apply(rgb, mine, weight, flow, delta)
             results.append(Edited(source, rgb, seen, chosen))
         return results
 

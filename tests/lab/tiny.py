@@ -43,6 +43,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "emotion": {"size": 32, "widths": (8, 8, 8)},
     "vgg19": {"size": 32, "width": 2},
     "identity": {"size": 32, "widths": (8, 8, 8), "middle": 1, "photos": 1},
+    "occlusion": {"size": 32, "widths": (8, 8)},
     "segmenter": {"size": 32, "widths": (8, 8), "atrous": 8, "rates": (1, 2)},
 }
 

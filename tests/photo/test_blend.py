@@ -1,9 +1,11 @@
 """An edit lands where it should, at the photograph's own resolution, and nowhere else."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from mien.photo.blend import apply, weights
+from mien.photo.blend import MAYBE, SURE, apply, uncovered, weights
 
 RNG = np.random.default_rng(0)
 
@@ -107,3 +109,48 @@ def test_a_face_half_outside_the_photograph_is_edited_where_it_can_be_seen() -> 
     edited = apply(rgb, m, weights(m, [], 32), flow, delta)
     assert edited[5, 5].min() > 150
     assert (edited[45:, 45:] == 128).all()
+
+
+def chances(*spots: tuple[float, float, float], size: int = 64) -> np.ndarray:
+    """Certain covers in discs (x, y, radius)."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    return np.max([(np.hypot(x - a, y - b) < r) * 1.0 for a, b, r in spots], 0)
+
+
+def test_an_uncovered_face_keeps_its_whole_weight() -> None:
+    np.testing.assert_array_equal(uncovered(np.full((64, 64), MAYBE, np.float32), 128), np.ones((128, 128)))
+
+
+def test_a_covered_spot_and_its_rim_are_left_out_and_the_rest_is_edited() -> None:
+    weight = uncovered(chances((0.2, 0.65, 0.08)), 128)
+    y, x = (np.mgrid[:128, :128] + 0.5) / 128
+    away = np.hypot(x - 0.2, y - 0.65)
+    assert weight[away < 0.08].max() == 0
+    assert weight[away > 0.22].min() == 1
+    assert 0.2 < weight[(away > 0.08) & (away < 0.18)].mean() < 0.95
+
+
+@pytest.mark.parametrize(
+    ("spot", "gone", "stays"),
+    [
+        ((0.5, 0.78, 0.13), [(0.5, 0.95), (0.2, 0.8)], [(0.34, 0.4), (0.66, 0.4)]),
+        ((0.34, 0.38, 0.1), [(0.2, 0.2), (0.4, 0.2)], [(0.5, 0.8), (0.66, 0.4)]),
+    ],
+    ids=["mouth", "eye"],
+)
+def test_where_most_of_a_part_is_covered_all_of_it_is_left_out(
+    spot: tuple[float, float, float], gone: list[tuple[float, float]], stays: list[tuple[float, float]]
+) -> None:
+    weight = uncovered(chances(spot), 128)
+    for places, value in ((gone, 0), (stays, 1)):
+        for x, y in places:
+            assert weight[int(y * 128), int(x * 128)] == value, (x, y)
+
+
+def test_more_chance_of_a_cover_never_leaves_more_to_edit() -> None:
+    spot = chances((0.5, 0.8, 0.12))
+    left = [uncovered(spot * chance, 64) for chance in np.linspace(MAYBE, SURE, 13)]
+    assert all((b <= a + 1e-6).all() for a, b in pairwise(left))
+    assert left[0].min() == 1
+    assert left[-1].min() == 0
+    assert max(float((a - b).max()) for a, b in pairwise(left)) < 0.6, "no sudden steps"

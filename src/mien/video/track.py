@@ -26,11 +26,12 @@ SMALLEST = 16.0
 """Pixels (longer side of the landmarks' box) below which a face is no longer followed."""
 CUT = 28.0
 """Mean change of a small grey view of the frame, in levels of 255, that only another shot makes."""
-
-
+DARK_CUT = 0.6
+"""The same in dark frames, as a share of their brightness: cuts on a dark stage make 0.9 and more, a swung lens 0.4."""
 ALIKE = 24.0
-"""Mean difference of two looks, in levels of 255, below which they may be one person's: in clips of 13 people, 94 in
-100 pairs of frames of one and no pair of two."""
+"""Mean difference of two looks, in levels of 255, below which they may be one person's."""
+DARK_ALIKE = 0.3
+"""The same of dark looks, as a share of their brightness."""
 REMEMBERED = 64
 """How many people that have left are remembered."""
 _LOOK = 1.0
@@ -81,6 +82,7 @@ class Track:
     presence: float = 0.0
     _place: OneEuro = field(default_factory=lambda: OneEuro(1.5, 20.0))
     _scores: OneEuro = field(default_factory=lambda: OneEuro(2.0, 3.0))
+    _cover: OneEuro = field(default_factory=lambda: OneEuro(1.5, 3.0))
     _seen: Seen | None = None
     _unit: float = 0.0
     _placed: np.ndarray = field(default_factory=lambda: np.zeros((68, 2)))
@@ -102,11 +104,13 @@ class Track:
         self._placed = self._place(self.landmarks / self._unit, seconds) * self._unit
         return similarity(five_points(self._placed))
 
-    def measured(self, matrix: np.ndarray, scores: np.ndarray, view: np.ndarray, seconds: float) -> None:
-        """Take the blendshapes (52,) that were measured in ``view`` (S, S, 3), the crop at ``matrix``."""
+    def measured(
+        self, matrix: np.ndarray, scores: np.ndarray, cover: np.ndarray, view: np.ndarray, seconds: float
+    ) -> None:
+        """Take the blendshapes (52,) and the cover that were read in ``view`` (S, S, 3), the crop at ``matrix``."""
         face = face_of(self._placed, self.chance)
         smooth = self._scores(scores, seconds).astype(np.float32)
-        self._seen = Seen(face, matrix, smooth, self.emotion)
+        self._seen = Seen(face, matrix, smooth, self.emotion, self._cover(cover, seconds))
         step = seconds / FADE
         self.presence = float(np.clip(self.presence + (step if self.chance >= SURE else -step), 0, 1))
         if self.chance >= SURE:
@@ -144,12 +148,13 @@ class Tracker:
             self._wait = self.every if self.tracks else max(1, self.every // 5)
         if not self.tracks:
             return []
-        muscles = shipped("muscles", 1)
+        muscles, occlusion = shipped("muscles", 1), shipped("occlusion", 1)
         matrices = [track.settle(seconds) for track in self.tracks]
-        crops = np.stack([crop(rgb, matrix, muscles.size) for matrix in matrices])
+        crops, small = (np.stack([crop(rgb, m, r.size) for m in matrices]) for r in (muscles, occlusion))
         scores = muscles.run({"image": picture(crops)})["read"]
-        for track, matrix, score, view in zip(self.tracks, matrices, scores, crops, strict=True):
-            track.measured(matrix, score, view, seconds)
+        covers = occlusion.run({"image": picture(small)})["read"][:, 0]
+        for track, matrix, score, cover, view in zip(self.tracks, matrices, scores, covers, crops, strict=True):
+            track.measured(matrix, score, cover, view, seconds)
             self._people.pop(track.number, None)
             self._people[track.number] = track.look  # the last of them were here last
             if fresh:
@@ -163,10 +168,13 @@ class Tracker:
         """Whether another shot begins with this frame; the first one counts."""
         green = Image.fromarray(np.ascontiguousarray(rgb[::4, ::4, 1]))
         small = np.asarray(green.resize((32, 18), Image.Resampling.BOX), np.float32)
-        fresh = self._small is None or float(np.abs(small - self._small).mean()) > CUT
-        self.cuts += fresh and self._small is not None
-        self._small = small
-        return fresh
+        before, self._small = self._small, small
+        if before is None:
+            return True
+        limit = np.clip(DARK_CUT * (small.mean() + before.mean()) / 2, 4.0, CUT)
+        cut = bool(np.abs(small - before).mean() > limit)
+        self.cuts += cut
+        return cut
 
     def _read(self, rgb: np.ndarray) -> None:
         """Read each track's landmarks anew where it was, once more where it has moved far, and end those lost."""
@@ -214,9 +222,9 @@ class Tracker:
         """For each look the number of the person who left with the one most like it; 0 for someone new."""
         here, numbers = {track.number for track in self.tracks}, [0] * len(looks)
         gone = [number for number in self._people if number not in here]
-        pairs = [(np.abs(look - self._people[n]).mean(), i, n) for i, look in enumerate(looks) for n in gone]
+        pairs = [(_apart(look, self._people[n]), i, n) for i, look in enumerate(looks) for n in gone]
         for apart, i, number in sorted(pairs):
-            if apart < ALIKE and not numbers[i] and number not in numbers:
+            if apart < 1 and not numbers[i] and number not in numbers:
                 numbers[i] = number
         return numbers
 
@@ -225,6 +233,12 @@ def look_of(view: np.ndarray) -> np.ndarray:
     """The colours (8, 8, 3) of an aligned crop (S, S, 3): of face, hair, and what is around."""
     block = view.shape[0] // 8
     return view[: 8 * block, : 8 * block].reshape(8, block, 8, block, 3).mean((1, 3))
+
+
+def _apart(look: np.ndarray, other: np.ndarray) -> float:
+    """How far two looks are from each other; below 1 they may be one person's."""
+    limit = min(ALIKE, DARK_ALIKE * float(min(look.mean(), other.mean())))
+    return float(np.abs(look - other).mean()) / max(limit, 1.0)
 
 
 def _inside(face: Face, rgb: np.ndarray) -> bool:

@@ -20,6 +20,7 @@ from mien.lab.readers.finder import Finder
 from mien.lab.readers.identity import Identity
 from mien.lab.readers.landmarks import Landmarks
 from mien.lab.readers.muscles import Muscles
+from mien.lab.readers.occlusion import Occlusion
 from mien.lab.readers.segmenter import Segmenter
 from mien.lab.readers.vgg19 import VGG19
 
@@ -42,6 +43,7 @@ READERS: dict[str, type[Method]] = {
     "finder": Finder,
     "landmarks": Landmarks,
     "muscles": Muscles,
+    "occlusion": Occlusion,
     "emotion": Emotion,
     "identity": Identity,
     "segmenter": Segmenter,
