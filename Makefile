@@ -1,12 +1,13 @@
 # Two commands on a bare machine: `make demo` (edit a photograph) and `make test` (everything that CI runs).
-# `make soak` breaks things for an hour or two; `make audit` asks for known holes in what is installed (docs/threats.md).
+# `make soak` breaks things for an hour or two; `make audit` asks for known holes in what is installed (docs/threats.md);
+# `make lock` writes anew which files may be installed by hash (SECURITY.md).
 PYTHON ?= python3
 PHOTO ?= examples/astronaut.png
 EXPRESSIONS = happiness surprise sadness anger neutral
 
 RUNS ?= 100000
 
-.PHONY: demo test soak audit clean
+.PHONY: demo test soak audit lock clean
 
 demo: .venv/ready
 	@mkdir -p out
@@ -30,8 +31,21 @@ soak: .venv-lab/ready
 audit: .venv-lab/ready
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install -q pip-audit
-	.venv-lab/bin/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
-	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r .venv-audit/installed.txt
+	.venv-lab/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' > .venv-audit/installed.txt
+	@if PIP_AUDIT_LOGLEVEL=ERROR .venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r .venv-audit/installed.txt \
+	  2> .venv-audit/said.txt; then tail -n 1 .venv-audit/said.txt; else \
+	  echo "audit: not passed, and nothing was checked unless a table stands above: $$(tail -n 1 .venv-audit/said.txt)"; \
+	  exit 1; fi
+
+# setuptools, too, since it builds mien itself
+LOCK = .venv-lock/bin/uv pip compile pyproject.toml - -q -c constraints.txt --universal --generate-hashes \
+  --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install -q uv
+	echo "setuptools>=77" | $(LOCK) --python-version 3.10 -o requirements-hashed.txt
+	echo "setuptools>=77" | $(LOCK) --python-version 3.11 --extra video --extra studio --extra c2pa \
+	  -o requirements-hashed-extras.txt
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -44,4 +58,4 @@ audit: .venv-lab/ready
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lab .venv-audit out
+	rm -rf .venv .venv-lab .venv-audit .venv-lock out

@@ -48,6 +48,18 @@ def test_no_mark_writes_no_mark(folder: Path, tmp_path: Path) -> None:
     assert read_mark(tmp_path / "out.png") == {}
 
 
+def test_no_occlusion_paints_over_what_is_before_a_face(folder: Path, tmp_path: Path) -> None:
+    covered = np.asarray(Image.open(folder / "b.png")).copy()
+    covered[130:180, 60:160] = 150  # a sheet of paper before mouth and chin
+    Image.fromarray(covered).save(folder / "b.png")
+    for name, words in (("kept", []), ("painted", ["--no-occlusion"])):
+        assert run("edit", folder / "b.png", "--to", "surprise", "-o", tmp_path / f"{name}.png", *words) == 0
+    kept, painted = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("kept", "painted"))
+    paper = np.s_[132:178, 62:158]
+    assert np.abs(kept - covered)[paper].max() <= 1
+    assert np.abs(painted - covered)[paper].max() > 10
+
+
 def test_intensity_zero_writes_the_same_file(folder: Path, tmp_path: Path) -> None:
     assert run("edit", folder / "a.jpg", "--to", "surprise", "--intensity", 0, "-o", tmp_path / "out.jpg") == 0
     assert (tmp_path / "out.jpg").read_bytes() == (folder / "a.jpg").read_bytes()

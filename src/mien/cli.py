@@ -23,14 +23,14 @@ from mien.expressions import BLENDSHAPES, EXPRESSIONS, Expression
 from mien.grid import frames as film
 from mien.grid import matrix, moments, sitters, video_format, write_video
 from mien.model import DEFAULT, edit_models, shipped
-from mien.photo.credentials import Signer
+from mien.photo.credentials import Signer, check_format
 from mien.photo.draw import around, grid, numbered
 from mien.photo.find import Finder, MediaPipeFinder, ShippedFinder
 from mien.photo.inspect import inspect as look
 from mien.photo.inspect import told
 from mien.photo.read import MAX_PIXELS, Photo, read
 from mien.photo.write import format_of, write
-from mien.video.kinds import is_clip
+from mien.video.kinds import container_of, is_clip
 
 Photos = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
 OnePhoto = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO")]
@@ -56,9 +56,34 @@ class Finding:
         return MediaPipeFinder(self.finder_model) if self.finder == "mediapipe" else ShippedFinder()
 
 
+@dataclass(frozen=True)
+class Signing:
+    """Whether what is written is signed, too.
+
+    Attributes:
+        sign: Also sign what was done, as C2PA content credentials, with this certificate (PEM; needs `mien[c2pa]`).
+        sign_key: The private key of the certificate (PEM).
+    """
+
+    sign: Path | None = None
+    sign_key: Path | None = None
+
+    def open(self, clip: Path | None = None) -> Signer | None:
+        """Who signs, if anybody. clip: what will be written; MienError where no clip is, or is signed, as that."""
+        kind = container_of(clip) if clip else None
+        if self.sign is None and self.sign_key is None:
+            return None
+        if self.sign is None or self.sign_key is None:
+            raise MienError("signing takes two files: --sign CERTIFICATE.pem and --sign-key KEY.pem")
+        if clip and kind:
+            check_format(clip, kind)
+        return Signer(self.sign, self.sign_key)
+
+
 def edit(
     photos: Photos,
     finding: tyro.conf.OmitArgPrefixes[Finding],
+    signing: tyro.conf.OmitArgPrefixes[Signing],
     to: Expression | None = None,
     intensity: float = 1.0,
     muscle: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
@@ -68,9 +93,8 @@ def edit(
     out: Output = None,
     model: str = DEFAULT,
     overwrite: bool = False,
+    occlusion: bool = True,
     mark: bool = True,
-    sign: Path | None = None,
-    sign_key: Path | None = None,
     json: bool = False,
 ) -> int:
     """Change the expression of the faces in photographs; everything else stays as it is.
@@ -86,18 +110,15 @@ def edit(
         out: The file to write, or the folder when there are several photographs.
         model: A model that `mien models` lists, or the path of an .onnx file.
         overwrite: Replace files that exist.
+        occlusion: Leave what covers a face (a hand, a microphone) as it is.
         mark: Say in the written picture's metadata that it was edited.
-        sign: Also sign what was done, as C2PA content credentials, with this certificate (PEM; needs `mien[c2pa]`).
-        sign_key: The private key of the certificate (PEM).
         json: Print what was done as JSON.
     """
     wish: Any = dict(muscle_of(text) for text in muscle) or to
     if sum((bool(muscle), to is not None, like is not None)) != 1:
         raise MienError("say what to change to: one of --to EXPRESSION, --muscle NAME=SCORE or --like PHOTO")
-    if (sign is None) != (sign_key is None):
-        raise MienError("signing takes two files: --sign CERTIFICATE.pem and --sign-key KEY.pem")
-    signer = Signer(sign, sign_key) if sign and sign_key else None
-    editor = Editor(model, finding.open())
+    signer = signing.open()
+    editor = Editor(model, finding.open(), occlusion)
     reference = read(like, finding.max_pixels) if like else None
     name = to or ("like-" + like.stem if like else "muscles")
     goes = places(photos, out, name)
@@ -291,6 +312,7 @@ WINGS: dict[str, tuple[str, str]] = dict.fromkeys(
 ) | {
     "perform": VIDEO,
     "drive": VIDEO,
+    "record": ("mien.video.camera", "video"),
     "studio": ("mien.studio.serve", "studio"),
     "bulk": ("mien.bulk.commands", "bulk"),
 }
@@ -301,6 +323,7 @@ USAGE = f"""mien {__version__}: change the expression on any face in a photograp
   mien edit me.mp4 --to happiness -o out.mp4     the same in a clip (clips need: pip install "mien[video]")
   mien perform me.jpg --to happiness             a clip in which the face takes on an expression
   mien drive me.jpg --by clip.mp4                a clip in which the face moves as another one does
+  mien record --to happiness                     the camera's picture with another expression, as a clip
   mien faces group.jpg                           list and number the faces
   mien sheet me.jpg                              every expression at several intensities
   mien grid --src FACES --ref EXPRESSIONS        each source's face with each reference's expression

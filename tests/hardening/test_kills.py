@@ -156,7 +156,9 @@ def test_killed_at_random_and_begun_again_it_comes_to_the_same(job: tuple[str, J
     assert sorted(path.name for path in tmp_path.iterdir() if path != tmp_path / "want.safetensors") == [
         *("here", "notes.txt", "out")
     ]
-    assert "Traceback" not in notes.read_text()
+    for trace in notes.read_text().split("Traceback")[1:]:  # of a worker whose command was killed as it was being born
+        assert "spawn_main" in trace, trace
+        assert "EOFError: Ran out of input" in trace, trace
     if name in ("train", "bulk"):
         assert not [path for path in out.rglob("*") if path.name.startswith(TEMPORARY)]
     print(f"{name}: {kills} kills, {ends} ends in between, {seconds:.1f} s uninterrupted")

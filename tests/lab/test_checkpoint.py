@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,7 @@ def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
             checkpoint.load(path)
 
 
-@pytest.mark.parametrize("breaks", ["mien.lab.checkpoint.save_file", "os.fsync", "os.replace"])
+@pytest.mark.parametrize("breaks", ["mien.lab.checkpoint.serialized", "os.fsync", "os.replace"])
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(
     file: Path, monkeypatch: pytest.MonkeyPatch, breaks: str
 ) -> None:
@@ -87,3 +89,21 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
         checkpoint.save(file, {"method/w": torch.zeros(2)}, PROGRESS)
     assert file.read_bytes() == before
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]
+
+
+KILLED = """
+import resource, signal, sys, torch
+from pathlib import Path
+from mien.lab.checkpoint import Progress, save
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the system ends whoever writes a file of more than 100 kB
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+save(Path(sys.argv[1]), {"a": torch.zeros(1000, 1000)}, Progress("stargan", {}, "digest", "0.1"))
+"""
+
+
+def test_killed_while_it_writes_it_leaves_only_what_the_next_start_removes(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "checkpoint.safetensors"], capture_output=True)
+    assert done.returncode < 0, done.stderr
+    left = list(tmp_path.iterdir())
+    assert left
+    assert left == list(tmp_path.glob(".checkpoint.safetensors.*"))

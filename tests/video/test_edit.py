@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -279,3 +280,17 @@ def test_work_is_done_a_few_ahead_and_given_in_order() -> None:
         assert (result == number) if number % 20 == 0 or number > 50 else result is None
     assert number == 59
     assert max(ahead) < 20
+
+
+def test_items_without_work_wait_for_a_slow_one_and_do_not_pile_up() -> None:
+    """As when another program takes the processor from the thread that edits: memory must not grow meanwhile."""
+    begun = []
+
+    def work() -> Iterator[tuple[int, Callable[[], np.ndarray] | None]]:
+        for number in range(1000):
+            begun.append(number)
+            yield number, (lambda: time.sleep(0.5) or np.zeros(1)) if number == 0 else None
+
+    ahead = [len(begun) - number for number, _ in side_by_side(work())]
+    assert len(ahead) == 1000
+    assert max(ahead) <= 4 * (os.cpu_count() or 1) + 1

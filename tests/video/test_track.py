@@ -111,6 +111,19 @@ def test_two_who_cross_a_cut_keep_their_numbers_and_a_stranger_gets_a_new_one(tr
     assert [track.number for track in tracker.tracks] == [3]
 
 
+def test_in_the_dark_too_a_cut_is_one_and_two_people_are_two(tracker: Tracker) -> None:
+    """What is far apart in daylight lies within few levels on a dark stage."""
+    dim = [(rgb * 0.25).astype(np.uint8) for rgb in (still(), stranger(still(shift=(30, 10)), light=0.5))]
+    for number in range(3):
+        tracker.follow(dim[0], number / 25)
+    assert tracker.cuts == 0
+    (track,) = tracker.follow(dim[1], 3 / 25)
+    assert tracker.cuts == 1
+    assert (track.number, track.presence) == (2, 1)
+    (track,) = tracker.follow(dim[0], 4 / 25)
+    assert (tracker.cuts, track.number) == (2, 1)
+
+
 def test_no_face_gives_none(tracker: Tracker) -> None:
     assert [tracker.follow(blank(), number / 25) for number in range(12)] == [[]] * 12
     assert tracker.finder.calls == 2

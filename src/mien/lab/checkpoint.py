@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as read
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from mien.errors import MienError
@@ -40,8 +40,10 @@ def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         body = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(body, aside, metadata={"mien": json.dumps(asdict(progress)), "crc32": str(_checksum(body))})
-        with open(aside, "rb+") as file:
+        about = {"mien": json.dumps(asdict(progress)), "crc32": str(_checksum(body))}
+        with open(aside, "wb") as file:  # save_file would write under a name of its own, which stays after a kill
+            file.write(serialized(body, about))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
     except (OSError, SafetensorError) as error:

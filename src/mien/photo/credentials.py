@@ -1,4 +1,4 @@
-"""Content Credentials (C2PA) of pictures: a signed manifest that says what was done, by what, to which original.
+"""Content Credentials (C2PA) of pictures and clips: a signed manifest of what was done, by what, to which original.
 
 Needs the extra ``c2pa``. Nothing goes to the network: no time-stamp server is asked, and a manifest that a picture
 only points to is not fetched. A signature tells who vouches for the picture's history, and that nothing was changed
@@ -8,8 +8,9 @@ since; who that is, only a list of trusted signers tells.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,35 @@ from PIL import Image
 
 from mien import __version__
 from mien.errors import MienError
+from mien.photo.certificates import algorithm, certificates, check, plain, private_key
 from mien.photo.provenance import SOURCE_TYPE
 from mien.photo.read import Photo
+from mien.video.kinds import container_of
 
 MEDIA = {
     **{"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff"},
     **{"mp4": "video/mp4", "mov": "video/quicktime"},
 }
+Seal = Callable[[Path, bool], None]
+"""Signs a finished clip in place, given whether more was done than to copy it; once."""
+_MAGIC = {
+    b"\xff\xd8": "image/jpeg",
+    b"\x89PNG": "image/png",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+    b"GIF8": "image/gif",
+}
 _SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
 }
-_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-_LARGEST = 1_000_000  # bytes of a PEM file
-_LONGEST, _MOST = 200, 20  # signs of a name, and names of a kind, that are told of a stranger's manifest
+_TOOL = {"name": "mien", "version": __version__}
+_EDITED = {"action": "c2pa.edited", "digitalSourceType": SOURCE_TYPE, "softwareAgent": _TOOL}
+_MOST = 20  # names of a kind that are told of a stranger's manifest
 
 
 class Signer:
-    """Signs written pictures in the name of a certificate's holder.
+    """Signs written pictures and clips in the name of a certificate's holder.
 
     certificate: a PEM file with the holder's certificate and those that vouch for it, if any, in this order.
     key: the PEM file of its private key, not encrypted: EC (P-256, P-384, P-521), Ed25519 or RSA.
@@ -46,12 +58,12 @@ class Signer:
         c2pa = _library()
         from cryptography.hazmat.primitives import serialization as pem
 
-        certificates = _certificates(Path(certificate))
-        private = _private_key(Path(key))
-        _check(certificates[0], private, f"{certificate}", f"{key}")
+        chain = certificates(Path(certificate))
+        private = private_key(Path(key))
+        check(chain[0], private, f"{certificate}", f"{key}")
         info = c2pa.C2paSignerInfo(
-            alg=c2pa.C2paSigningAlg[_algorithm(private, f"{key}")],
-            sign_cert=b"".join(each.public_bytes(pem.Encoding.PEM) for each in certificates),
+            alg=c2pa.C2paSigningAlg[algorithm(private, f"{key}")],
+            sign_cert=b"".join(each.public_bytes(pem.Encoding.PEM) for each in chain),
             private_key=private.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()),
             ta_url=None,
         )
@@ -63,7 +75,7 @@ class Signer:
             self._embed(file.getvalue(), "PNG", "dot.png", Photo.from_pil(dot), False)
         except c2pa.C2paError as error:
             raise MienError(
-                f"{certificate} cannot sign pictures ({_plain(error)}): it needs the key usage digitalSignature, the "
+                f"{certificate} cannot sign pictures ({plain(error)}): it needs the key usage digitalSignature, the "
                 "extended key usage emailProtection and an authority key identifier; docs/safety.md makes one"
             ) from error
 
@@ -77,22 +89,60 @@ class Signer:
         try:
             return self._embed(contents, image_format, name, photo, changed)
         except self._c2pa.C2paError as error:
-            raise MienError(f"{name} cannot be signed ({_plain(error)}); edit it without --sign") from error
+            raise MienError(f"{name} cannot be signed ({plain(error)}); edit it without --sign") from error
+
+    def seal(self, path: Path, *sources: Path) -> Seal:
+        """What will sign the clip ``path``, an MP4 or MOV, which is made of ``sources``, its parent first.
+
+        It is made before the clip, since MienErrors come best before the work.
+        """
+        kind = container_of(path)
+        check_format(path, kind)
+        builder = self._builder(path.name)
+        labels = ["original", *(f"input {number}" for number in range(1, len(sources)))]
+        for label, source in zip(labels, sources, strict=True):
+            about = {"title": source.name, "label": label}
+            about["relationship"] = "parentOf" if label == "original" else "inputTo"
+            try:
+                with source.open("rb") as file:
+                    media, _ = _media(file.read(12)), file.seek(0)
+                    builder.add_ingredient(json.dumps(about), media, file)
+            except (self._c2pa.C2paError, OSError) as error:
+                raise MienError(f"{source} cannot be signed for ({plain(error)}); edit it without --sign") from error
+
+        def sign(clip: Path, changed: bool) -> None:
+            signed = clip.with_name(f"{clip.stem}-signed{clip.suffix}")
+            try:
+                if changed:
+                    inputs = {"parameters": {"ingredientIds": labels[1:]}} if labels[1:] else {}
+                    builder.add_action(_EDITED | inputs)
+                with clip.open("rb") as unsigned, signed.open("w+b") as out:
+                    builder.sign(self._signer, MEDIA[kind], unsigned, out)
+                os.replace(signed, clip)
+            except self._c2pa.C2paError as error:
+                raise MienError(f"{path} cannot be signed ({plain(error)}); edit it without --sign") from error
+            finally:
+                signed.unlink(missing_ok=True)
+
+        return sign
+
+    def _builder(self, name: str) -> Any:
+        """Of a manifest in which the ingredient "original" was opened."""
+        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["original"]}}
+        assertions = [{"label": "c2pa.actions.v2", "data": {"actions": [opened]}}]
+        manifest = {"title": name, "claim_generator_info": [_TOOL], "assertions": assertions}
+        return self._c2pa.Builder(json.dumps(manifest), self._context)
 
     def _embed(self, contents: bytes, image_format: str, name: str, photo: Photo, changed: bool) -> bytes:
-        mien = {"name": "mien", "version": __version__}
-        actions: list[dict[str, Any]] = [{"action": "c2pa.opened", "parameters": {"ingredientIds": ["original"]}}]
-        if changed:
-            actions.append({"action": "c2pa.edited", "digitalSourceType": SOURCE_TYPE, "softwareAgent": mien})
-        assertions = [{"label": "c2pa.actions.v2", "data": {"actions": actions}}]
-        manifest = {"title": name, "claim_generator_info": [mien], "assertions": assertions}
         title = photo.path.name if photo.path else "a picture in memory"
         media, source = MEDIA.get(photo.format or "", "image/bmp"), photo.source
         if source is None:
             media, source = "application/octet-stream", photo.rgb.tobytes()
         parent = {"title": title, "relationship": "parentOf", "label": "original"}
-        with self._c2pa.Builder(json.dumps(manifest), self._context) as builder:
+        with self._builder(name) as builder:
             builder.add_ingredient(json.dumps(parent), media, BytesIO(source))
+            if changed:
+                builder.add_action(_EDITED)
             signed = BytesIO()
             builder.sign(self._signer, MEDIA[image_format], BytesIO(contents), signed)
         return signed.getvalue()
@@ -101,7 +151,17 @@ class Signer:
 def check_format(name: str | Path, image_format: str) -> None:
     """MienError where the format has no place for a manifest."""
     if image_format not in MEDIA:
-        raise MienError(f"{name}: {image_format} cannot carry a signature; write .jpg, .png, .webp or .tif")
+        ways = "a photograph as .jpg, .png, .webp or .tif, a clip as .mp4 or .mov"
+        raise MienError(f"{name}: {image_format} cannot carry a signature; write {ways}")
+
+
+def _media(head: bytes) -> str:
+    """By a file's first 12 bytes; C2PA looks for a history of their own in those that it knows."""
+    if head[4:8] == b"ftyp":
+        return MEDIA["mov" if head[8:12] == b"qt  " else "mp4"]
+    if head[:4] == b"RIFF":
+        return {b"WEBP": "image/webp", b"AVI ": "video/avi"}.get(head[8:12], "application/octet-stream")
+    return next((media for magic, media in _MAGIC.items() if head.startswith(magic)), "application/octet-stream")
 
 
 def anchors(path: Path) -> str:
@@ -109,7 +169,7 @@ def anchors(path: Path) -> str:
     _library()
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    return "".join(each.public_bytes(Encoding.PEM).decode() for each in _certificates(path))
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in certificates(path))
 
 
 def verify(contents: bytes, kind: str, trusted: str | None = None) -> dict[str, Any] | None:
@@ -133,16 +193,16 @@ def verify(contents: bytes, kind: str, trusted: str | None = None) -> dict[str, 
         ):
             store = json.loads(reader.json())
     except (c2pa.C2paError, ValueError, KeyError) as error:
-        return about | {"problems": [_plain(error)]}
+        return about | {"problems": [plain(error)]}
     about["state"] = str(store.get("validation_state", "invalid")).lower()
     codes = [str(each.get("code")) for each in store.get("validation_status") or []]
-    about["problems"] = [_plain(code) for code in codes if code != "signingCredential.untrusted"][:_MOST]
+    about["problems"] = [plain(code) for code in codes if code != "signingCredential.untrusted"][:_MOST]
     with suppress(Exception):  # a stranger's manifest may have any shape
         manifest = store["manifests"][store["active_manifest"]]
-        about["originals"] = [_plain(each.get("title")) for each in manifest.get("ingredients", ())][:_MOST]
+        about["originals"] = [plain(each.get("title")) for each in manifest.get("ingredients", ())][:_MOST]
         signature = manifest.get("signature_info", {})
-        about["time"] = _plain(signature["time"]) if signature.get("time") else None
-        names = dict.fromkeys(_plain(signature[key]) for key in ("common_name", "issuer") if signature.get(key))
+        about["time"] = plain(signature["time"]) if signature.get("time") else None
+        names = dict.fromkeys(plain(signature[key]) for key in ("common_name", "issuer") if signature.get(key))
         about["signer"] = ", ".join(names) or None
         about["actions"] = [text for each in manifest["assertions"] for text in _actions(each)][:_MOST]
     return about
@@ -174,68 +234,6 @@ def _library() -> Any:
     return c2pa
 
 
-def _contents(path: Path, what: str) -> bytes:
-    try:
-        if not path.is_file():
-            raise MienError(f"{path} is not a file; name {what} as PEM")
-        with path.open("rb") as file:
-            return file.read(_LARGEST)
-    except OSError as error:
-        raise MienError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _certificates(path: Path) -> list[Any]:
-    from cryptography import x509
-
-    try:
-        return list(x509.load_pem_x509_certificates(_contents(path, "a certificate")))
-    except ValueError as error:
-        raise MienError(f"{path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)") from error
-
-
-def _private_key(path: Path) -> Any:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        return load_pem_private_key(_contents(path, "a private key"), None)
-    except TypeError as error:
-        raise MienError(f"{path} is encrypted; give an open key: openssl pkey -in {path} -out open.pem") from error
-    except (ValueError, UnsupportedAlgorithm):  # their texts might quote the file
-        raise MienError(f"{path} holds no private key in PEM (-----BEGIN PRIVATE KEY-----)") from None
-
-
-def _algorithm(private: Any, name: str) -> str:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in _CURVES:
-        return _CURVES[private.curve.name]
-    if isinstance(private, ed25519.Ed25519PrivateKey):
-        return "ED25519"
-    if isinstance(private, rsa.RSAPrivateKey):
-        return "PS256"
-    raise MienError(f"{name} is a key of a kind that C2PA does not know; make one with the curve P-256")
-
-
-def _check(certificate: Any, private: Any, name: str, key: str) -> None:
-    """What c2pa would refuse without saying which."""
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-
-    try:
-        same = certificate.public_key() == private.public_key()
-        constraints = [each.value for each in certificate.extensions if isinstance(each.value, x509.BasicConstraints)]
-        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
-        raise MienError(f"{name} is a certificate of an odd kind ({_plain(error)}); make another") from error
-    if not same:
-        raise MienError(f"{key} is not the private key of {name}; give the two that were made together")
-    if any(each.ca for each in constraints):
-        raise MienError(f"{name} is the certificate of an authority (CA); sign with one that it issued")
-    if not begins <= datetime.now(timezone.utc) <= ends:
-        raise MienError(f"{name} is valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}, not today; get a fresh one")
-
-
 def _actions(assertion: dict[str, Any]) -> list[str]:
     """ "edited by mien 0.1.0 (compositeWithTrainedAlgorithmicMedia)" and the like; none of another assertion."""
     texts = []
@@ -245,10 +243,5 @@ def _actions(assertion: dict[str, Any]) -> list[str]:
             if isinstance(agent, dict):
                 agent = " ".join(str(agent[key]) for key in ("name", "version") if agent.get(key))
             text = str(each["action"]).removeprefix("c2pa.")
-            texts.append(_plain(text + (f" by {agent}" if agent else "") + (f" ({kind})" if kind else "")))
+            texts.append(plain(text + (f" by {agent}" if agent else "") + (f" ({kind})" if kind else "")))
     return texts
-
-
-def _plain(text: object) -> str:
-    """Printable, without double quotes, and of bounded length."""
-    return str(MienError(str(text)[:_LONGEST])).replace('"', "'")

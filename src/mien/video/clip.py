@@ -70,6 +70,7 @@ class Clip:
     loop: int = 0
     others: list[Any] = field(default_factory=list)
     missed: list[float] = field(default_factory=list)
+    advice = "--copy-if-unchanged passes it on"  # where no frame shows a face
 
     def __enter__(self) -> Clip:
         return self

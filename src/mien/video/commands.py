@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from mien import target as targets
-from mien.cli import Finding, Output, muscle_of
+from mien.cli import Finding, Output, Signing, muscle_of
 from mien.editor import Editor, worn
 from mien.errors import MienError
 from mien.expressions import Expression
@@ -27,7 +27,7 @@ from mien.video.clip import open_clip
 from mien.video.curve import constant, parsed
 from mien.video.dynamics import Part, played
 from mien.video.edit import Outcome, Wish, edit_clip
-from mien.video.kinds import CONTAINERS, container_of, is_clip
+from mien.video.kinds import CONTAINERS, is_clip
 from mien.video.perform import drive as drive_photo
 from mien.video.perform import frames_of, sit
 from mien.video.perform import perform as perform_photo
@@ -40,6 +40,7 @@ Muscles = tyro.conf.UseAppendAction[tuple[str, ...]]
 def edit(
     clip: OneClip,
     finding: tyro.conf.OmitArgPrefixes[Finding],
+    signing: tyro.conf.OmitArgPrefixes[Signing],
     to: Expression | None = None,
     intensity: float = 1.0,
     keys: str | None = None,
@@ -52,6 +53,7 @@ def edit(
     copy_if_unchanged: bool = False,
     model: str = DEFAULT,
     overwrite: bool = False,
+    occlusion: bool = True,
     mark: bool = True,
 ) -> int:
     """Change the expression of the faces in a clip; its sound, timing and everything else stay as they are.
@@ -70,21 +72,18 @@ def edit(
         copy_if_unchanged: Where nothing was edited (intensity 0, no face), write the source's own streams.
         model: A model that `mien models` lists, or the path of an .onnx file.
         overwrite: Replace files that exist.
+        occlusion: Leave what covers a face (a hand, a microphone) as it is.
         mark: Say in the written clip's metadata that it was edited.
     """
     if clip.suffix.lower() in SUFFIXES and not is_clip(clip):
-        raise MienError(
-            f"{clip} is a photograph: `mien perform` makes a clip of it; for a photograph give -o that kind"
-        )
-    wishes = sum((bool(muscle), to is not None, like is not None))
-    if wishes != 1:
+        raise MienError(f"{clip} is a photograph: `mien perform` makes a clip of it; or give -o a photograph's name")
+    if sum((bool(muscle), to is not None, like is not None)) != 1:
         raise MienError("say what to change to: one of --to EXPRESSION, --muscle NAME=SCORE or --like PHOTO")
     suffix = clip.suffix if clip.suffix.lower() in CONTAINERS else ".mp4"
     place = out or clip.with_name(f"{clip.stem}-{to or ('like-' + like.stem if like else 'muscles')}{suffix}")
-    for each in (place, *([preview] if preview else [])):
-        container_of(each)
+    signer = signing.open(place)
     curve = parsed(keys) if keys is not None else constant(intensity)
-    editor = Editor(model, finding.open())
+    editor = Editor(model, finding.open(), occlusion)
     target = _worn(editor, like, finding.max_pixels) if like else _asked(to, muscle, neutral)
     with open_clip(clip, finding.max_pixels) as source, progress("editing", source.length) as advance:
         outcome = edit_clip(
@@ -94,6 +93,7 @@ def edit(
             Wish(target, curve, face),
             overwrite=overwrite,
             mark=mark,
+            seal=signer.seal(place, clip) if signer else None,
             copy_if_unchanged=copy_if_unchanged,
             preview=preview,
             advance=advance,
@@ -112,6 +112,7 @@ def edit(
 def perform(
     photo: OnePhoto,
     finding: tyro.conf.OmitArgPrefixes[Finding],
+    signing: tyro.conf.OmitArgPrefixes[Signing],
     to: Expression | None = None,
     muscle: Muscles = (),
     seconds: float = 3.0,
@@ -154,10 +155,9 @@ def perform(
         raise MienError("--dynamics learned has its own moments: leave --keys out")
     curve = played(to, seconds, intensity, dynamics, seed) if keys is None else parsed(keys)
     place = out or photo.with_name(f"{photo.stem}-{to or 'muscles'}.mp4")
-    container_of(place)
+    signer = signing.open(place)
     editor = Editor(model, finding.open())
-    sitter = sit(photo, editor, face, size, finding.max_pixels)
-    target = _asked(to, muscle)
+    sitter, target = sit(photo, editor, face, size, finding.max_pixels), _asked(to, muscle)
     with progress("performing", count) as advance:
         perform_photo(
             sitter,
@@ -169,6 +169,7 @@ def perform(
             rate=rate,
             overwrite=overwrite,
             mark=mark,
+            seal=signer.seal(place, photo) if signer else None,
             advance=advance,
         )
     print(f"{place}  ({count} frames)")
@@ -179,6 +180,7 @@ def drive(
     photo: OnePhoto,
     by: Path,
     finding: tyro.conf.OmitArgPrefixes[Finding],
+    signing: tyro.conf.OmitArgPrefixes[Signing],
     parts: str = "eyes,brows,mouth",
     strength: float = 1.0,
     start: Literal["first", "calmest"] = "first",
@@ -205,9 +207,8 @@ def drive(
         mark: Say in the written clip's metadata that it was made.
     """
     place = out or photo.with_name(f"{photo.stem}-by-{by.stem}.mp4")
-    container_of(place)
-    editor = Editor(model, finding.open())
-    moved = _parts(parts)
+    signer = signing.open(place)
+    editor, moved = Editor(model, finding.open()), _parts(parts)
     sitter = sit(photo, editor, face, size, finding.max_pixels)
     with open_clip(by, finding.max_pixels) as clip:
         length = clip.length
@@ -222,6 +223,7 @@ def drive(
             start=start,
             overwrite=overwrite,
             mark=mark,
+            seal=signer.seal(place, photo, by) if signer else None,
             advance=advance,
         )
     print(f"{place}  ({count} frames)")
@@ -275,8 +277,7 @@ def _asked(to: Expression | None, muscle: tuple[str, ...], neutral: bool = False
 
 def _worn(editor: Editor, like: Path, max_pixels: int) -> Target:
     photo = read(like, max_pixels)
-    models = editor.see(photo)
-    if not models:
+    if not (models := editor.see(photo)):
         raise MienError("no face found in the photograph to be like; give one with a clearly visible face")
     return worn(photo, models[0])
 

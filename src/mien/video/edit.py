@@ -23,6 +23,7 @@ import numpy as np
 
 from mien.editor import Editor, Seen
 from mien.errors import MienError
+from mien.photo.credentials import Seal
 from mien.photo.read import Photo
 from mien.target import Target
 from mien.video.clip import Clip, Frame
@@ -96,6 +97,7 @@ def edit_clip(
     *,
     overwrite: bool = False,
     mark: bool = True,
+    seal: Seal | None = None,
     copy_if_unchanged: bool = False,
     preview: Path | None = None,
     advance: Callable[[], None] = lambda: None,
@@ -103,17 +105,17 @@ def edit_clip(
     """Write ``clip`` to ``path`` with its faces edited. Raises MienError where no frame shows a face.
 
     copy_if_unchanged: where no frame was edited, the source's own streams are written. preview: a second file with
-    before and after side by side. advance: called for each frame.
+    before and after side by side. seal: signs the clip, not the preview. advance: called for each frame.
     """
     outcome, began = Outcome(missed=clip.missed), perf_counter()
     if copy_if_unchanged and wish.curve.still:
-        _pass_on(clip, path, overwrite, preview, outcome)
+        _pass_on(clip, path, overwrite, seal, preview, outcome)
         return outcome
     tracker = Tracker(editor.finder)
     try:
         with ExitStack() as stack:
             writer = stack.enter_context(
-                clip_writer(path, clip, clip.first.native, clip.rate, overwrite=overwrite, mark=mark)
+                clip_writer(path, clip, clip.first.native, clip.rate, overwrite=overwrite, mark=mark, seal=seal)
             )
             beside = None
             if preview:
@@ -127,13 +129,11 @@ def edit_clip(
                         beside.picture(_beside(item, after))
             outcome.faces, outcome.cuts, outcome.notes = tracker.count, tracker.cuts, writer.notes
             if not outcome.faces and not copy_if_unchanged:
-                raise MienError(
-                    f"{clip.path}: no face found in {outcome.frames} frames; --copy-if-unchanged passes it on"
-                )
+                raise MienError(f"{clip.path}: no face found in {outcome.frames} frames; {clip.advice}")
             if copy_if_unchanged and not outcome.edited:
                 raise _Unchanged
     except _Unchanged:
-        _pass_on(clip, path, overwrite, preview, outcome)
+        _pass_on(clip, path, overwrite, seal, preview, outcome)
     outcome.seconds = perf_counter() - began
     return outcome
 
@@ -142,8 +142,10 @@ class _Unchanged(Exception):
     """Nothing was edited, and the source itself is wanted then."""
 
 
-def _pass_on(clip: Clip, path: Path, overwrite: bool, preview: Path | None, outcome: Outcome) -> None:
-    copy_clip(clip, path, overwrite)
+def _pass_on(
+    clip: Clip, path: Path, overwrite: bool, seal: Seal | None, preview: Path | None, outcome: Outcome
+) -> None:
+    copy_clip(clip, path, overwrite, seal)
     outcome.copied = True
     if preview:
         outcome.notes.append("no preview is written: before and after are the same")
@@ -169,7 +171,8 @@ def edits(
 def side_by_side(work: Iterable[tuple[Item, Callable[[], np.ndarray] | None]]) -> Iterator[tuple[Item, Any]]:
     """Each item in its order with what its work gives, None where it has none; threads do the work of several.
 
-    Items come a few ahead of those that are given: as many as begin while the one in turn is worked on.
+    Items come a few ahead of those that are given: as many as begin while the one in turn is worked on, but few even
+    where that takes long, since another program has the processor.
     """
     workers = os.cpu_count() or 1
     waiting: deque[tuple[Item, Future[np.ndarray] | None]] = deque()
@@ -178,7 +181,9 @@ def side_by_side(work: Iterable[tuple[Item, Callable[[], np.ndarray] | None]]) -
         for item, task in work:
             waiting.append((item, pool.submit(task) if task else None))
             busy += task is not None
-            while waiting and ((first := waiting[0][1]) is None or first.done() or busy > 2 * workers):
+            while waiting and (
+                (first := waiting[0][1]) is None or first.done() or busy > 2 * workers or len(waiting) > 4 * workers
+            ):
                 busy -= first is not None
                 yield waiting.popleft()[0], first and first.result()
         for item, last in waiting:

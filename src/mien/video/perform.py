@@ -16,6 +16,7 @@ from PIL import Image
 from mien.editor import Editor, Seen
 from mien.errors import MienError
 from mien.expressions import BLENDSHAPES
+from mien.photo.credentials import Seal
 from mien.photo.find import choose
 from mien.photo.read import Photo, read
 from mien.target import Target
@@ -79,6 +80,7 @@ def perform(
     rate: int = 25,
     overwrite: bool = False,
     mark: bool = True,
+    seal: Seal | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
     """Write ``frames`` frames of the photograph in which its face, or each part, wears ``to`` as ``curve`` says.
@@ -104,7 +106,7 @@ def perform(
 
     rgb = sitter.photo.rgb
     first = _frame(rgb, 0, Fraction(1, rate), 1)
-    with clip_writer(path, None, first, Fraction(rate), overwrite=overwrite, mark=mark) as writer:
+    with clip_writer(path, None, first, Fraction(rate), overwrite=overwrite, mark=mark, seal=seal) as writer:
         for number, edited in side_by_side(work()):
             rgb = rgb if edited is None else edited
             writer.picture(_frame(rgb, number, Fraction(1, rate), 1))
@@ -131,6 +133,7 @@ def drive(
     start: Literal["first", "calmest"] = "first",
     overwrite: bool = False,
     mark: bool = True,
+    seal: Seal | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> int:
     """Write the photograph moving as a face of the clip ``by`` does (``Leader``), with its sound and clock; -> frames.
@@ -163,7 +166,7 @@ def drive(
                 goal = np.clip(sitter.scores + mask * (scores - rest), 0, 1)
                 yield item, partial(sitter.edited, editor, Target(scores=goal.astype(np.float32)))
 
-        with clip_writer(path, clip, first, clip.rate, overwrite=overwrite, mark=mark) as writer:
+        with clip_writer(path, clip, first, clip.rate, overwrite=overwrite, mark=mark, seal=seal) as writer:
             for item, edited in side_by_side(work()):
                 if not isinstance(item, Frame):
                     writer.put(item)

@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from mien.errors import MienError
+from mien.photo.credentials import Seal
 from mien.photo.write import write_aside
 from mien.video.clip import Clip, Frame, container_at
 from mien.video.finish import finish, packet
@@ -38,12 +39,19 @@ _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 
 @contextmanager
 def clip_writer(
-    path: Path, clip: Clip | None, frame: av.VideoFrame, rate: Fraction, *, overwrite: bool = False, mark: bool = True
+    path: Path,
+    clip: Clip | None,
+    frame: av.VideoFrame,
+    rate: Fraction,
+    *,
+    overwrite: bool = False,
+    mark: bool = True,
+    seal: Seal | None = None,
 ) -> Iterator[Writer]:
     """A writer whose file appears at ``path`` when the block ends without an error, and else not at all.
 
     clip: whose sound, tags and clock are kept. frame: one like all to come; where it is the clip's first, so are the
-    clip's turn, aspect and codec.
+    clip's turn, aspect and codec. seal: signs the finished file.
     """
     kind = container_of(path)
     with write_aside(path, overwrite) as aside:
@@ -58,6 +66,8 @@ def clip_writer(
             with suppress(av.error.FFmpegError):  # what went wrong first is told
                 writer.container.close()
         finish(aside, kind, writer.last, writer.end, mark)
+        if seal:
+            seal(aside, True)
 
 
 class Writer:
@@ -179,25 +189,31 @@ class Writer:
         self.container.mux(self.stream.encode(None))
 
 
-def copy_clip(clip: Clip, path: Path, overwrite: bool = False) -> None:
+def copy_clip(clip: Clip, path: Path, overwrite: bool = False, seal: Seal | None = None) -> None:
     """The source's own streams, in ``path``'s container; the file itself where that is the same kind."""
     kind = container_of(path)
     with write_aside(path, overwrite) as aside:
         if container_of_source(clip) == kind:
             shutil.copyfile(clip.path, aside)
-            return
-        if clip.stream is None:
+        elif clip.stream is None:
             raise MienError(f"{path}: an unchanged {clip.path.suffix} stays what it is; give that suffix to -o")
-        try:
-            with container_at(clip.path) as source, av.open(f"file:{aside}", "w", format=kind) as target:
-                kept = [source.streams[s.index] for s in (clip.stream, *clip.others)]
-                copies = {s.index: target.add_stream_from_template(s, opaque=True) for s in kept}
-                for packet in source.demux(kept):
-                    if packet.dts is not None:
-                        packet.stream = copies[packet.stream.index]
-                        target.mux(packet)
-        except (ValueError, av.error.FFmpegError):
-            raise MienError(f"{path}: {kind} cannot carry the source's streams; give -o the source's suffix") from None
+        else:
+            _remux(clip, clip.stream, path, aside, kind)
+        if seal:
+            seal(aside, False)
+
+
+def _remux(clip: Clip, pictures: Any, path: Path, aside: Path, kind: str) -> None:
+    try:
+        with container_at(clip.path) as source, av.open(f"file:{aside}", "w", format=kind) as target:
+            kept = [source.streams[s.index] for s in (pictures, *clip.others)]
+            copies = {s.index: target.add_stream_from_template(s, opaque=True) for s in kept}
+            for packet in source.demux(kept):
+                if packet.dts is not None:
+                    packet.stream = copies[packet.stream.index]
+                    target.mux(packet)
+    except (ValueError, av.error.FFmpegError):
+        raise MienError(f"{path}: {kind} cannot carry the source's streams; give -o the source's suffix") from None
 
 
 def container_of_source(clip: Clip) -> str | None:
