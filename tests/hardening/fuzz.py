@@ -51,8 +51,8 @@ def words(data: bytes) -> None:
     """What is typed: keys in time, muscles, faces, names of models."""
     import numpy as np
 
-    from mien.cli import muscle_of
     from mien.model import find_model
+    from mien.options import muscle_of
     from mien.photo.find import choose, face_of
     from mien.target import by_muscles
     from mien.video.curve import parsed

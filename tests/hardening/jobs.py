@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 PORTRAIT = Path(__file__).parents[2] / "examples" / "astronaut.png"
-PRELOADED = ["mien.cli", "mien.video.commands", "mien.bulk.commands", "mien.lab.commands"]
+PRELOADED = ["mien.cli", "mien.commands", "mien.video.commands", "mien.bulk.commands", "mien.lab.commands"]
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ def test_an_unfit_certificate_is_one_line_before_the_edit(
         "not a file": (tmp_path, key),
         "a kind that C2PA does not know": made(tmp_path, "curve", key=ec.generate_private_key(ec.SECP256K1())),
     }
-    monkeypatch.setattr("mien.cli.Editor", None)  # it is not reached
+    monkeypatch.setattr("mien.commands.Editor", None)  # it is not reached
     out = tmp_path / "out.jpg"
     for text, (one, two) in cases.items():
         assert run("edit", EXAMPLE, "--to", "happiness", "-o", out, "--sign", one, "--sign-key", two) == 2

@@ -20,11 +20,11 @@ from mien.bulk import local
 from mien.bulk.files import Place, as_text
 from mien.bulk.tables import Tables
 from mien.bulk.work import Job, Report
-from mien.cli import muscle_of
 from mien.editor import STRONGEST
 from mien.errors import MienError
 from mien.expressions import Expression
 from mien.model import DEFAULT
+from mien.options import muscle_of
 from mien.photo.read import MAX_PIXELS
 
 ABOUT, ERRORS = "mien-bulk.json", "mien-errors.jsonl"

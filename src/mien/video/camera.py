@@ -25,11 +25,11 @@ import tyro
 from av.device import enumerate_input_devices
 
 from mien import target
-from mien.cli import Finding, Output
 from mien.editor import Editor
 from mien.errors import MienError
 from mien.expressions import Expression
 from mien.model import DEFAULT, shipped
+from mien.options import Finding, Output
 from mien.video.clip import Clip, Frame
 from mien.video.commands import progress, told
 from mien.video.curve import constant

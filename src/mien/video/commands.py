@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from mien import target as targets
-from mien.cli import Finding, Output, Signing, muscle_of
 from mien.editor import Editor, worn
 from mien.errors import MienError
 from mien.expressions import Expression
 from mien.model import DEFAULT
+from mien.options import Finding, Output, Signing, muscle_of
 from mien.photo.read import read
 from mien.photo.write import SUFFIXES
 from mien.target import Target
