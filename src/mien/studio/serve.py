@@ -194,6 +194,7 @@ def door(settings: Settings) -> Iterator[socket.socket]:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("0.0.0.0" if settings.listen else HERE, settings.port))
+        listening.listen()  # who comes before the page is ready waits and is not turned away
     except OSError as error:
         listening.close()
         raise MienError(f"port {settings.port} cannot be had ({error.strerror}); give another --port") from error
