@@ -1,4 +1,4 @@
-"""How quickly the studio answers: start, first edit, slider, and 50 requests from 8 visitors at once.
+"""How quickly the studio answers: start, first edit, slider, and rounds of 50 requests from 8 visitors at once.
 
 python benchmarks/studio.py examples/astronaut.png --megapixels 1
 
@@ -42,6 +42,7 @@ def main(
     slides: int = 30,
     requests: int = 50,
     visitors: int = 8,
+    rounds: int = 5,
 ) -> None:
     """Print a table and the same as JSON."""
     with tempfile.TemporaryDirectory() as folder:
@@ -58,11 +59,11 @@ def main(
             rows["first edit"] = spread([asked(client, path)])
             if chromium := shutil.which("chromium"):
                 rows["slider, in Chromium"] = spread(slider(url, path, slides, chromium))
-            rows["MB before"] = resident(server.pid)
-            rows |= load(url, path, requests, visitors)
-            rows["MB after"] = resident(server.pid)
-            rows |= {f"again: {name}": value for name, value in load(url, path, requests, visitors).items()}
-            rows["MB at the end"] = resident(server.pid)
+            memory, loads = [resident(server.pid)], []
+            for _ in range(rounds):
+                loads.append(load(url, path, requests, visitors))
+                memory.append(resident(server.pid))
+            rows |= loads[0] | {"lost": sum(each["lost"] for each in loads), "MB before and after each round": memory}
         finally:
             server.terminate()
             server.wait()
