@@ -89,8 +89,10 @@ def bring_networks(name: str, method: Method, begin: Path) -> set[str]:
     Returns those that it does not hold, as an exported model its critic. Raises MienError where it is another method,
     of another size, or lacks what makes the edits.
     """
-    if begin == Path("default") or begin.suffix == ".onnx":
-        other, state = weights(shipped(DEFAULT) if begin == Path("default") else Model(begin))
+    if begin == Path("default"):
+        other, state = weights(shipped(DEFAULT))
+    elif begin.suffix == ".onnx":
+        other, state = weights(Model(begin))
     else:
         trained, progress = restore(begin)
         other, state = progress.method, trained.state_dict()

@@ -24,6 +24,7 @@ def _contents(path: Path, what: str) -> bytes:
 
 
 def certificates(path: Path) -> list[Any]:
+    """The signer's certificate, then those who vouch for it. Raises MienError."""
     from cryptography import x509
 
     try:
@@ -33,6 +34,7 @@ def certificates(path: Path) -> list[Any]:
 
 
 def private_key(path: Path) -> Any:
+    """An open private key. Raises MienError, whose text never quotes the file."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -45,6 +47,7 @@ def private_key(path: Path) -> Any:
 
 
 def algorithm(private: Any, name: str) -> str:
+    """C2PA's name of the way to sign with a key. Raises MienError where it knows none."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in _CURVES:
