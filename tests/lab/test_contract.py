@@ -13,6 +13,7 @@ import torch
 from tiny import CONFIGS, EDITS, EVERY, QUIET, faces, kind_of, tiny, trainer_of
 from torch import Tensor
 
+from mien.errors import MienError
 from mien.expressions import BLENDSHAPES, EXPRESSIONS
 from mien.lab import checkpoint, commands
 from mien.lab.data import FaceTable
@@ -22,7 +23,7 @@ from mien.lab.method import Edit, Method
 from mien.lab.methods import METHODS, READERS
 from mien.model import Model, find_model
 
-MEASURED = ("images/s",)
+MEASURED = ("images/s", "seconds")
 
 
 def trained(name: str, drawn: Path, out: Path, steps: int = 3) -> tuple[Method, checkpoint.Progress]:
@@ -289,3 +290,18 @@ def test_a_table_without_a_needed_field_fails_at_once(drawn: Path, tmp_path: Pat
     trainer.table = FaceTable(table.faces.only("image"), table.names, table.digest)
     with pytest.raises((AssertionError, TypeError, AttributeError)):
         trainer.step(0)
+
+
+@pytest.mark.parametrize(("name", "recipe"), [(name, recipe) for name in METHODS for recipe in METHODS[name].recipes])
+def test_a_recipe_sets_what_it_names(name: str, recipe: str) -> None:
+    """Every setting of a recipe by name is one of the method's or of the trainer's, and differs from the default."""
+    config, plan = METHODS[name].settings(recipe)
+    usual, usual_plan = METHODS[name].settings()
+    for key, value in METHODS[name].recipes[recipe].items():
+        changed, default = (config, usual) if hasattr(config, key) else (plan, usual_plan)
+        assert getattr(changed, key) == value != getattr(default, key), key
+
+
+def test_an_unknown_recipe_is_refused_with_the_choices() -> None:
+    with pytest.raises(MienError, match="no recipe 'smil': choose one of default, smile"):
+        METHODS["cyclegan"].settings("smil")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class Run:
         begin: Begin with the networks of another run of the same method, or of an .onnx file (which holds no critic);
             default: of the shipped model.
         reader: Runs of trained readers, for methods whose losses or networks look through one.
+        recipe: Settings by name: default, or another that the method has (what is given beside it comes first).
         limit: Use only so many faces of each manifest, to try things out.
         private: Write no sample sheets, which show faces; log and checkpoint hold neither pictures nor paths.
     """
@@ -48,6 +50,7 @@ class Run:
     out: Path | None = None
     begin: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     reader: list[Path] = field(default_factory=list)
+    recipe: str = "default"
     limit: int | None = None
     private: bool = False
 
@@ -184,7 +187,9 @@ def _train(words: list[str]) -> int:
             train(words[0], config, recipe, run, Console())
 
     call.__annotations__["config"] = Annotated[kind.Config, tyro.conf.OmitArgPrefixes]
-    call.__defaults__ = (Run(), kind.Config(), kind.recipe)
+    named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    named.add_argument("--recipe", nargs="?", default="default")
+    call.__defaults__ = (Run(), *kind.settings(named.parse_known_args(words)[0].recipe or "default"))
     call.__doc__ = kind.__doc__
     tyro.cli(call, prog=f"mien train {words[0]}", args=words[1:], config=(tyro.conf.FlagCreatePairsOff,))
     return 0

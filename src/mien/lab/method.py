@@ -5,13 +5,14 @@ A method is an ``nn.Module`` in one file. It never touches an optimiser, a devic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mien.errors import MienError
 from mien.expressions import EXPRESSIONS
 from mien.lab.data import SPLITS, Sampler, Table, join, load, splits, weighted, without_twins
 from mien.lab.faces import Faces
@@ -112,6 +113,7 @@ class Method(nn.Module):
     source_fields, condition: the fields of the source and of the target that ``edit`` reads.
     average: the networks whose moving average (EMA) is what is exported.
     channels_last: lay tensors out with channels last, which convolutions like and instance norm does not.
+    recipe: how it is trained. recipes: others by name, each as the settings of ``Config`` and ``Recipe`` that differ.
 
     A child that is itself a method is a trained reader: it never learns, and ``mien train --reader RUN`` brings its
     weights.
@@ -124,10 +126,22 @@ class Method(nn.Module):
     average: ClassVar[tuple[str, ...]]
     channels_last: ClassVar[bool] = True
     recipe: ClassVar[Recipe] = Recipe()
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    @classmethod
+    def settings(cls, recipe: str = "default") -> tuple[Any, Recipe]:
+        """The ``Config`` and the ``Recipe`` of a recipe by name; MienError with the choices where there is none."""
+        if recipe not in {"default", *cls.recipes}:
+            raise MienError(f"no recipe {recipe!r}: choose one of {', '.join(['default', *cls.recipes])}")
+        changed = cls.recipes.get(recipe, {})
+        mine = {f.name for f in fields(cls.Config)}
+        return cls.Config(**{k: v for k, v in changed.items() if k in mine}), replace(
+            cls.recipe, **{k: v for k, v in changed.items() if k not in mine}
+        )
 
     @property
     def knows(self) -> tuple[str, ...]:

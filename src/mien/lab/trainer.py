@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -19,6 +20,9 @@ from mien.lab.faces import Faces
 from mien.lab.method import Method, Recipe
 from mien.lab.sheet import sample_sheet
 from mien.photo.write import write_aside
+
+LOGGED = ("data", "version", "step", "images", "seconds")
+"""What of the progress stands in every line of the log, beside images a second and the loss terms."""
 
 
 class Trainer:
@@ -213,7 +217,7 @@ class Trainer:
             )
         if ranks.rank():
             return
-        line = {"step": self.progress.step, "images": self.progress.images, "images/s": round(rate, 1)}
+        line: dict[str, Any] = {name: getattr(self.progress, name) for name in LOGGED} | {"images/s": round(rate, 1)}
         try:
             with open(self.out / "log.jsonl", "a") as log:
                 log.write(json.dumps(line | {k: round(v, 4) for k, v in means.items()}) + "\n")

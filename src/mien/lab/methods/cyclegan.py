@@ -4,9 +4,8 @@ Each generator changes faces of one domain into the other's and has a critic of 
 back again must end where it began, and a face that wears the wanted expression already must stay as it is.
 
 The defaults are the original: least squares, instance norm, transposed convolutions, a generator step to each of the
-critics. The smile paper's settings are ``size=64, width=32, blocks=9, adversarial="wasserstein",
-upsampling="bilinear", critic_norm="layer", noise=0.1, critic_steps=5, lr=1e-4, beta2=0.99`` at batch 64; it does not
-say what its noise decays by 0.01 with, so here that is the step.
+critics. The smile paper's settings are the recipe ``smile``; it does not say what its noise decays by 0.01 with, so
+here that is the step.
 
 There is no label to interpolate: an intensity between 0 and 1 blends the photograph with the full change.
 """
@@ -15,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +29,12 @@ from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
 
 GENERATORS = ("to_target", "to_source")
 CRITICS = ("target_critic", "source_critic")
+
+
+SMILE = {
+    **{"size": 64, "width": 32, "blocks": 9, "upsampling": "bilinear", "adversarial": "wasserstein"},
+    **{"critic_norm": "layer", "critic_steps": 5, "noise": 0.1, "lr": 1e-4, "beta2": 0.99, "batch": 64, "decay": 0.0},
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class CycleGAN(Method):
     average: ClassVar[tuple[str, ...]] = GENERATORS
     channels_last: ClassVar[bool] = False
     recipe: ClassVar[Recipe] = Recipe(steps=200_000, batch=1, decay=0.5, ema=0.999)
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {"smile": SMILE}
     config: CycleGANConfig
 
     def __init__(self, config: CycleGANConfig) -> None:
