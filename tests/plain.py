@@ -121,11 +121,22 @@ def painted(rgb: np.ndarray, face: Arrays, others: list[np.ndarray], change: Arr
     control = sampled(controls.transpose(1, 2, 0), in_crop, keys(-0.75), outside=False)
     flow = control[..., :2] @ inverse(matrix)[:, :2].T
     fetched = sampled(rgb.astype(float), np.stack([x, y], -1) + flow, keys(-0.75), outside=True)
+    fetched = fetched + grain(fetched, flow)
     edited = np.clip(np.rint(fetched + control[..., 2:] * 127.5), 0, 255).astype(np.uint8)
     still = (np.abs(flow).max(-1) < 0.02) & (np.abs(control[..., 2:] * 127.5).max(-1) < 0.5)
     whole = rgb.copy()
     whole[top:bottom, left:right] = np.where(still[..., None], inside, edited)
     return whole
+
+
+def grain(fetched: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """(H, W, 3): what is given back of the grain that the cubic takes between two pixels, most of it half-way."""
+    between = np.abs(flow - np.rint(flow))
+    wide = np.pad(fetched, ((1, 1), (1, 1), (0, 0)), "edge")
+    across = fetched - (wide[1:-1, :-2] + wide[1:-1, 2:]) / 2
+    down = fetched - (wide[:-2, 1:-1] + wide[2:, 1:-1]) / 2
+    share = 16 * between**2 * (1 - between) ** 2
+    return 0.25 * (share[..., :1] * across + share[..., 1:] * down) / 2
 
 
 def weight(matrix: np.ndarray, others: list[np.ndarray], size: int) -> np.ndarray:

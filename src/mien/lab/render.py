@@ -10,6 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+GRAIN = 0.25
+"""Chosen on photographs moved by parts of a pixel: their fine grain (variance of the Laplacian) then stays, within a
+tenth at a quarter of a pixel; at half a pixel 0.6 of it would be left without."""
+
 
 class Render(nn.Module):
     """See ``forward``."""
@@ -41,6 +45,17 @@ class Render(nn.Module):
         change = control[:, 2:] * 127.5
         grid = (where + move) / torch.stack([torch.as_tensor(width), torch.as_tensor(height)]).float() * 2 - 1
         fetched = F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
+        fetched = fetched + GRAIN * _lost(fetched, (move - move.round()).abs().permute(0, 3, 1, 2))
         edited = (fetched + change).round().clamp(0, 255)
         still = (move.abs().amax(-1)[:, None] < 0.02) & (change.abs().amax(1, keepdim=True) < 0.5)
         return torch.where(still, picture, edited).permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def _lost(fetched: Tensor, between: Tensor) -> Tensor:
+    """What bicubic sampling ``between`` pixels, (1, 2, H, W) 0 on a pixel to 0.5 half-way, takes of the grain."""
+    share = 16 * (between * (1 - between)) ** 2
+    x = F.pad(fetched, (1, 1, 0, 0), mode="replicate")
+    y = F.pad(fetched, (0, 0, 1, 1), mode="replicate")
+    across = 2 * fetched - x[..., :-2] - x[..., 2:]
+    down = 2 * fetched - y[..., :-2, :] - y[..., 2:, :]
+    return (share[:, :1] * across + share[:, 1:] * down) / 4
