@@ -1,9 +1,11 @@
 """Edit held-out photographs and lay them beside their originals, for a judge that had no part in training.
 
     python benchmarks/judged.py --photos lfw-photos-125.parquet --labels lfw-expressions-128.parquet --to happiness
+    python benchmarks/judged.py --photos neutral_front --split test --to happiness --intensity 0.6 0.7 0.8
     judge.py out/judged/before out/judged/happiness-1 --to happiness
 
-Photographs are drawn evenly from those of ``split`` labelled ``start``, enlarged by ``scale``, written as PNG.
+Photographs are drawn evenly from those of ``split`` labelled ``start``, enlarged by ``scale``, written as PNG. Those of
+a folder are brought to ``side`` pixels; in the order of their names every second one is ``val``, the rest ``test``.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from mien import Editor, MienError, Photo
 
 def main(
     photos: Path,
-    labels: Path,
+    labels: Path | None = None,
     to: str = "happiness",
     start: str = "neutral",
     split: str = "val",
     count: int = 200,
     scale: int = 2,
+    side: int = 640,
     intensity: tuple[float, ...] = (1.0,),
     model: str = "flowfill",
     out: Path = Path("out/judged"),
@@ -35,7 +38,7 @@ def main(
 ) -> None:
     """Write out/before and out/TO-INTENSITY, and a contact sheet of the first ``sheet`` people."""
     editor = Editor(model)
-    pictures = list(drawn(photos, labels, start, split, count, scale))
+    pictures = drawn(photos, labels, start, split, count, scale) if labels else portraits(photos, split, side)
     cells, edited, spent = [], 0, 0.0
     for name, rgb in pictures:
         photo = Photo.from_array(rgb)
@@ -57,6 +60,17 @@ def main(
     print(
         f"{edited} of {len(pictures)} photographs edited, {spent / edited * 1e3:.0f} ms each without finding -> {out}"
     )
+
+
+def portraits(folder: Path, split: str, side: int) -> list[tuple[str, np.ndarray]]:
+    """(name, (H, W, 3) uint8) of the val or test half of the pictures in ``folder``, or of all; ``side`` pixels."""
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in {".jpg", ".png"} and not f.name.startswith("."))
+    result = []
+    for file in files[{"val": slice(0, None, 2), "test": slice(1, None, 2), "all": slice(None)}[split]]:
+        picture = Image.open(file).convert("RGB")
+        size = (np.array(picture.size) * side / max(picture.size)).round().astype(int)
+        result.append((file.stem, np.asarray(picture.resize(tuple(size.tolist()), Image.Resampling.LANCZOS))))
+    return result
 
 
 def drawn(photos: Path, labels: Path, start: str, split: str, count: int, scale: int) -> list[tuple[str, np.ndarray]]:

@@ -33,7 +33,7 @@ class Target:
         """(52,) scores to reach from the measured ``start`` (52,), both in [0, 1]. Gaze stays as it is."""
         goal = start.copy()
         if self.relax or self.expression:
-            goal = _expression(self.expression or "neutral", start)
+            goal = reached(prototypes()[self.expression or "neutral"], start)
         if self.scores is not None:
             goal = self.scores.copy()
         for name, value in self.muscles:
@@ -62,8 +62,8 @@ def by_muscles(muscles: dict[str, float], relax: bool = False) -> Target:
     return Target(muscles=tuple(muscles.items()), relax=relax)
 
 
-def _expression(name: str, start: np.ndarray) -> np.ndarray:
-    """The prototype, plus what of ``start`` is this person's own rather than an expression.
+def reached(expression: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """``expression`` (..., 52), a prototype, as the person with scores ``start`` (..., 52) would wear it.
 
     A heavy brow or a narrow eye is a trait, not an expression: how far brows and eyes lie from the average neutral face
     is kept, within the range in which nine in ten neutral faces lie. A mouth has no such range: it is set. What the
@@ -71,8 +71,8 @@ def _expression(name: str, start: np.ndarray) -> np.ndarray:
     """
     stored = prototypes()
     own = np.clip(start - stored["neutral"], stored["own_low"], stored["own_high"])
-    rises = stored[name] > stored["neutral"] + 0.1
-    return np.clip(np.where(rises, np.maximum(stored[name] + own, start), stored[name] + own), 0, 1)
+    rises = expression > stored["neutral"] + 0.1
+    return np.clip(np.where(rises, np.maximum(expression + own, start), expression + own), 0, 1)
 
 
 @lru_cache(maxsize=1)

@@ -13,12 +13,24 @@ from tiny import faces, tiny, trainer_of
 from torch import Tensor
 
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE, LANDMARK_MIRROR, MIRROR
-from mien.lab.blocks import warp
+from mien.lab.blocks import softened, warp
 from mien.lab.data import FaceTable, weighted
 from mien.lab.faces import Faces
-from mien.lab.geometry import coarse_flow, fit_displacement, gaps
+from mien.lab.geometry import coarse_flow, fit_displacement, gaps, local
 from mien.lab.method import Optimizer, Terms, Turn
-from mien.lab.methods.flowfill import FlowFill, FlowFillConfig, middle
+from mien.lab.methods.flowfill import (
+    IVORY,
+    LIPS,
+    SHADE,
+    STILL,
+    FlowFill,
+    FlowFillConfig,
+    Generator,
+    added,
+    middle,
+    named,
+)
+from mien.target import by_name
 
 JAW = BLENDSHAPES.index("jawOpen")
 NEUTRAL, HAPPY, SURPRISED = (EXPRESSIONS.index(name) for name in ("neutral", "happiness", "surprise"))
@@ -65,6 +77,14 @@ def test_fit_treats_both_sides_alike_and_never_moves_neutral() -> None:
     fitted = fit_displacement(sample)
     torch.testing.assert_close(symmetric(fitted), fitted, atol=1e-5, rtol=0)
     assert not fitted[0].any()
+
+
+def test_muscles_move_their_own_half_of_the_face() -> None:
+    moved = local(torch.ones(52, 68, 2))[:, :, 0].bool()
+    brow, eye, mouth, jaw, nose = 20, 40, 54, 8, 30
+    for name, still in (("mouthSmileLeft", [brow, eye]), ("jawOpen", [brow, eye]), ("eyeBlinkLeft", [mouth, jaw])):
+        own = moved[BLENDSHAPES.index(name), [brow, eye, mouth, jaw, nose]]
+        assert own.tolist() == [point not in still for point in (brow, eye, mouth, jaw, nose)]
 
 
 @pytest.mark.parametrize(("right", "down"), [(0.15, 0.0), (0.0, -0.2), (-0.1, 0.1)])
@@ -222,10 +242,12 @@ def readings(method: FlowFill, drawn: Path) -> dict[str, float]:
 
 
 def learned(
-    drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 120
+    drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 200
 ) -> FlowFill:
-    second = player(drawn, out, FlowFillConfig(size=32, width=8, change=0.1))
+    easy = FlowFillConfig(size=32, width=8, expression=8.0, change=0.1, motion=0.2, stray=1.0, named=0.0)
+    second = player(drawn, out, easy)
     second.method.load_state_dict(critic)
+    second.method.prepare(faces(drawn).faces)  # paint is free only where the linear model says that the mouth opens
     second.method.changed = changed
     second.run(InTurns.FIRST, InTurns.FIRST + steps)
     return second.method
@@ -260,7 +282,7 @@ def mean_mask(method: FlowFill, drawn: Path) -> float:
 
 
 def test_each_penalty_lowers_what_it_weighs(drawn: Path, tmp_path: Path) -> None:
-    """mask, residual and smooth one by one, as the only term of the loss."""
+    """mask, motion and smooth one by one, as the only term of the loss."""
 
     def only(name: str, sign: float = 1.0) -> FlowFill:
         config = FlowFillConfig(size=32, width=8, **{name: 5.0})
@@ -273,7 +295,7 @@ def test_each_penalty_lowers_what_it_weighs(drawn: Path, tmp_path: Path) -> None
     assert mean_mask(only("mask"), drawn) < 0.8 * mean_mask(start, drawn)
     assert mean_mask(only("mask", sign=-1), drawn) > 1.2 * mean_mask(start, drawn), "the check itself"
     source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
-    for name in ("residual", "smooth"):
+    for name in ("motion", "smooth"):
         losses = []
         for method in (start, only(name)):
             torch.manual_seed(0)
@@ -320,7 +342,7 @@ class Shifted(torch.nn.Module):
 def test_half_of_a_lesson_has_an_answer(drawn: Path) -> None:
     """The wider mouth is the answer where one is opened, its own picture the question where one is closed."""
     shut, wide = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
-    method = FlowFill(FlowFillConfig(size=32, width=8, opening=1.0)).eval()
+    method = FlowFill(FlowFillConfig(size=32, width=8, opening=1.0, named=0.0)).eval()
     known = len(shut) // 2
     with torch.no_grad():
         for source, target in ((shut, wide), (wide, shut)):
@@ -332,6 +354,7 @@ def test_half_of_a_lesson_has_an_answer(drawn: Path) -> None:
             assert torch.equal(lesson.source.image[known:], source.image[known:])
             assert torch.equal(lesson.target.blendshapes[known:], target.blendshapes[known:])
             assert (lesson.intensity[:known] == 1).all()
+            assert (lesson.asked == -1).all()
         method = FlowFill(FlowFillConfig(size=32, width=8, opening=0.0)).eval()
         closing = method.lesson(shut, wide)
         assert torch.equal(closing.source.image[:known], wide.image[:known])
@@ -357,11 +380,110 @@ def test_the_answer_pulls_the_edit_towards_it(drawn: Path, tmp_path: Path) -> No
         assert (error(trained.method) < 0.9 * before) == (sign == 1)
 
 
+def test_named_expressions_are_asked_as_the_editor_asks(drawn: Path) -> None:
+    start = of_label(drawn, SURPRISED).blendshapes[:2].repeat(4, 1)[:7]
+    goals = named(torch.arange(7), start)
+    for goal, own, name in zip(goals, start, EXPRESSIONS, strict=True):
+        wanted = torch.from_numpy(by_name(name).goal(own.numpy()))
+        gaze = torch.tensor([blendshape in GAZE for blendshape in BLENDSHAPES])
+        torch.testing.assert_close(goal[~gaze], wanted[~gaze])
+
+
+def test_a_lesson_asks_by_name(drawn: Path) -> None:
+    source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+    known = len(source) // 2
+    torch.manual_seed(0)
+    method = FlowFill(FlowFillConfig(size=32, width=8, named=1.0, partial=0.5)).eval()
+    lesson = method.lesson(source, target)
+    part = lesson.intensity < 1
+    assert part[known:].any()
+    assert (lesson.asked[:known] == -1).all()
+    assert torch.equal(lesson.asked[known:] == -1, part[known:]), "half a smile is not asked to be called happy"
+    full = lesson.asked >= 0
+    torch.testing.assert_close(lesson.target.blendshapes[full], named(lesson.asked[full], source.blendshapes[full]))
+
+
+def test_emotion_is_a_term_only_where_asked_for(drawn: Path) -> None:
+    source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+    assert "emotion" not in tiny("flowfill").generator_loss(source, target)
+    torch.manual_seed(0)
+    method = FlowFill(FlowFillConfig(size=32, width=8, emotion=2.0, named=1.0, partial=0.0)).eval()
+    assert set(method.readers) == {"emotion"}
+    torch.manual_seed(0)
+    before = method.generator_loss(source, target)["emotion"].item()
+    torch.manual_seed(0)
+    asked = method.lesson(source, target).asked.clamp(min=0)
+    method.emotion.forward = lambda image: torch.nn.functional.one_hot(asked[-len(image) :], 7)
+    torch.manual_seed(0)
+    assert method.generator_loss(source, target)["emotion"].item() < 0.01 < before, "the asked one, seen, costs nothing"
+
+
+def test_softening_spreads_a_dot_and_keeps_what_is_even() -> None:
+    taps = torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    dot = torch.zeros(1, 2, 9, 9)
+    dot[0, 1, 4, 4] = 1
+    torch.testing.assert_close(softened(dot)[0, 1, 2:7, 2:7], taps[:, None] * taps)
+    assert not softened(dot)[0, 0].any()
+    torch.testing.assert_close(softened(torch.full((1, 3, 8, 6), 0.7)), torch.full((1, 3, 8, 6), 0.7))
+
+
+def changed_by(generator: Generator, image: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    difference = torch.zeros(len(image), 52)
+    difference[:, JAW] = 0.6
+    flow, delta, *_ = generator(image, landmarks, difference, difference)
+    return flow, delta
+
+
+@torch.no_grad()
+def test_away_from_lips_and_eyes_only_light_is_added(drawn: Path) -> None:
+    """The same share of every colour, and no more than SHADE."""
+    torch.manual_seed(0)
+    generator = Generator(8)
+    generator.leave.weight.mul_(100)
+    face = of_label(drawn, NEUTRAL)
+    _, delta = changed_by(generator, face.image, face.landmarks)
+    seen = 1 + softened(face.image)
+    low, lips = (..., slice(30, 32), slice(None)), (face.landmarks[0, LIPS].mean(0) * 32).long().tolist()
+    torch.testing.assert_close((delta * seen.roll(1, 1))[low], (delta.roll(1, 1) * seen)[low], atol=1e-5, rtol=0)
+    assert delta[low].abs().max() > 0.01
+    assert (delta[low].abs() <= SHADE * seen[low] + 1e-5).all()
+    there = (0, slice(None), lips[1], lips[0])
+    assert (delta * seen.roll(1, 1) - delta.roll(1, 1) * seen)[there].abs().max() > 0.01, "teeth have their own colour"
+
+
+def test_paint_is_vivid_in_a_mouth_that_opens_and_no_brighter_than_teeth(drawn: Path) -> None:
+    shut, wide = of_label(drawn, NEUTRAL, 64)[:1], of_label(drawn, SURPRISED, 64)[:1]
+    x, y = (shut.landmarks[0, LIPS[12:]].mean(0) * 64).long().tolist()
+    paint, dark = torch.full((1, 3, 64, 64), 0.2), torch.full((1, 3, 64, 64), -0.5)
+    there = (0, slice(None), y, x)
+    opens = added(paint, dark, dark, shut.landmarks, wide.landmarks)[there]
+    stays = added(paint, dark, dark, shut.landmarks, shut.landmarks)[there]
+    closes = added(paint, dark, dark, wide.landmarks, shut.landmarks)[there]
+    assert (opens > 2 * stays).all()
+    torch.testing.assert_close(stays, torch.full((3,), 0.24), atol=0.02, rtol=0)
+    torch.testing.assert_close(closes, torch.full((3,), 0.24), atol=0.02, rtol=0)
+    bright = torch.tensor(IVORY).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    assert added(paint, bright, bright, shut.landmarks, wide.landmarks)[there].abs().max() < 0.05
+
+
+@torch.no_grad()
+def test_what_hardly_moves_stays_to_the_bit(drawn: Path) -> None:
+    torch.manual_seed(0)
+    face, generator = of_label(drawn, NEUTRAL), Generator(8)
+    generator.leave.weight.zero_()
+    generator.leave.bias.zero_()
+    for size, moves in ((0.5, False), (2.0, True)):
+        generator.leave.bias[:4] = float(torch.atanh(torch.tensor(size * STILL / 0.06)))  # dx of each of four pixels
+        flow, _ = changed_by(generator, face.image, face.landmarks)
+        assert bool(flow.any()) == moves
+    torch.testing.assert_close(flow[:, 0], torch.full_like(flow[:, 0], STILL), atol=1e-4, rtol=0)
+
+
 def test_identity_is_a_term_only_where_asked_for(drawn: Path) -> None:
     source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
     assert "identity" not in tiny("flowfill").generator_loss(source, target)
     torch.manual_seed(0)
-    method = FlowFill(FlowFillConfig(size=32, width=8, identity=2.0)).eval()
+    method = FlowFill(FlowFillConfig(size=32, width=8, identity=2.0, named=0.0)).eval()
     assert set(method.readers) == {"identity"}
     assert 0 < method.generator_loss(source, target)["identity"].item() < 4
     assert method.generator_loss(source, source)["identity"].item() == pytest.approx(0, abs=1e-5)

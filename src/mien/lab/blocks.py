@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+BINOMIAL = (1, 4, 6, 4, 1)
+
 
 class Modulated(nn.Module):
     """Residual block whose group norms are scaled and shifted by a condition vector (FiLM)."""
@@ -53,6 +55,15 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
         x = (torch.arange(width, device=image.device) + 0.5) / width
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1) + flow.float().permute(0, 2, 3, 1)
         return F.grid_sample(image.float(), grid * 2 - 1, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def softened(image: Tensor) -> Tensor:
+    """(B, C, H, W) under a Gaussian of one pixel's width (five binomial taps each way); edges are repeated."""
+    height, width = image.shape[-2:]
+    x = F.pad(image, (2, 2, 0, 0), mode="replicate")
+    image = torch.stack([share / 16 * x[..., i : i + width] for i, share in enumerate(BINOMIAL)]).sum(0)
+    y = F.pad(image, (0, 0, 2, 2), mode="replicate")
+    return torch.stack([share / 16 * y[..., i : i + height, :] for i, share in enumerate(BINOMIAL)]).sum(0)
 
 
 def ramp(change: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mien.expressions import BLENDSHAPES
 from mien.lab.blocks import warp
 from mien.lab.faces import Faces
 
@@ -63,6 +64,14 @@ def around(points: Tensor, size: int) -> Tensor:
     centre = (torch.arange(size, device=points.device) + 0.5) / size
     inside = torch.sigmoid((centre - low) / SOFT) * torch.sigmoid((high - centre) / SOFT)
     return (inside[:, 1, :, None] * inside[:, 0, None])[:, None]
+
+
+def oval(points: Tensor, size: int) -> Tensor:
+    """(B, 1, size, size): 1 in an ellipse a little wider than ``points`` (B, N, 2), 0 elsewhere, with a soft edge."""
+    low, high = points.amin(1)[:, :, None] - 0.02, points.amax(1)[:, :, None] + 0.02
+    centre = (torch.arange(size, device=points.device) + 0.5) / size
+    away = ((2 * centre - low - high) / (high - low)).square()
+    return torch.sigmoid(8 * (1 - away[:, 1, :, None] - away[:, 0, None]))[:, None]
 
 
 def thin_plate(points: Tensor, values: Tensor, size: int) -> Tensor:
@@ -160,3 +169,16 @@ def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
     solved = torch.linalg.solve(normal, x.T @ y)[: shapes.shape[1]]
     solved[0] = 0  # "_neutral" never moves
     return solved.view(-1, 68, 2).float()
+
+
+def local(displacement: Tensor) -> Tensor:
+    """(52, 68, 2) without what is only correlated: mouth and jaw move no brow or eye, brows and eyes no mouth or jaw.
+
+    Smiles raise cheeks in photographs, which narrows eyes; an edit that moves them along costs more of the person.
+    """
+    displacement = displacement.clone()
+    upper, lower = [*range(17, 27), *RIGHT_EYE, *LEFT_EYE], [*range(17), *LIPS]
+    for names, others in ((("mouth", "jaw", "cheekPuff"), upper), (("brow", "eye"), lower)):
+        for blendshape in (i for i, name in enumerate(BLENDSHAPES) if name.startswith(names)):
+            displacement[blendshape, others] = 0
+    return displacement

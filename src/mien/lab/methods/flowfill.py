@@ -14,15 +14,16 @@ in its place is fooled within minutes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mien.expressions import BLENDSHAPES, GAZE
-from mien.lab.augment import jittered
-from mien.lab.blocks import Modulated, Stage, ramp, warp
+from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE
+from mien.lab.augment import jittered, relit, wobbled
+from mien.lab.blocks import Modulated, Stage, ramp, softened, warp
 from mien.lab.faces import Faces
 from mien.lab.geometry import (
     LEFT_EYE,
@@ -32,19 +33,34 @@ from mien.lab.geometry import (
     coarse_flow,
     fit_displacement,
     gaps,
+    local,
     moves,
+    oval,
     reshaped,
 )
 from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
+from mien.lab.readers.emotion import Emotion, EmotionConfig
 from mien.lab.readers.identity import Identity, IdentityConfig
+from mien.target import prototypes, reached
 
 MOVABLE = [i for i, name in enumerate(BLENDSHAPES) if name not in GAZE and name != "_neutral"]
 
-
-PAINTED = (LIPS, RIGHT_EYE, LEFT_EYE)
-FAINT = 0.1
-"""The most that is added elsewhere, on the scale of [-1, 1]."""
+VIVID, CHROMA = 4.0, 0.6
+"""In a mouth that opens weak paint is shown so much stronger, strong paint not: teeth show before a smile is wide. And
+so much of its colour stays: green teeth fool a critic."""
+OPENS, APART, SHUT = 0.006, 0.05, 0.02
+"""A mouth opens where the linear model parts the lips by ``OPENS`` (shares of the crop); one that is ``APART`` before
+does not, and one that is less than ``SHUT`` short of that not fully."""
+CLOSES = 0.25
+"""How much farther all moves where the lips close: by what training has them do, half a smile is left."""
+IVORY = 0.72, 0.66, 0.58
+"""The brightest that teeth are painted, red, green and blue on the scale of [-1, 1]."""
+STILL = 0.003
+"""Motion shorter than this share of the crop is none, so that what hardly moves keeps its grain; all other is so much
+shorter. Grows with the edit, as the motion does."""
+SHADE = 0.06
+"""The share by which skin elsewhere may grow darker or lighter, and only softly: creases and shadows, never a spot."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +76,23 @@ class FlowFillConfig:
     opening: float = 0.75
     """Share of the answers that open a mouth; the rest close one."""
     fool: float = 0.5
-    expression: float = 8.0
+    expression: float = 5.0
     identity: float = 0.0
     """Above 0 it needs a trained identity reader (``--reader``)."""
     change: float = 1.0
-    outside: float = 10.0
+    outside: float = 12.0
     """How many times dearer what is added is outside the box of the lips: critics are fooled by a spot on a cheek."""
     mask: float = 0.05
     smooth: float = 0.1
-    residual: float = 2.0
+    motion: float = 25.0
+    """On how far pixels move: where a face could be moved or painted, moving it costs more of the person."""
+    stray: float = 4.0
+    """How many times dearer motion is where the linear model has none: a smile leaves the brows alone."""
+    named: float = 0.3
+    """Share of the edits without an answer that ask for an expression by name, as the editor does."""
+    emotion: float = 0.0
+    """How little a trained emotion reader (``--reader``) sees of those, where this is above 0: 1 less the probability,
+    which pulls at those that are nearly seen, and not at the hopeless: by cross entropy fear became a grimace."""
     partial: float = 0.25
     """Share of the training edits without an answer that stop short of the full target."""
     head_start: int = 0
@@ -79,12 +103,16 @@ class FlowFillConfig:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the generator is asked: ``source`` towards ``target``. truth: (N, 3, S, S), the answers of the first N."""
+    """What the generator is asked: ``source`` towards ``target``. truth: (N, 3, S, S), the answers of the first N.
+
+    asked: (B,) the expression asked for by name, -1 where none was.
+    """
 
     source: Faces
     target: Faces
     intensity: Tensor
     truth: Tensor
+    asked: Tensor
 
 
 class FlowFill(Method):
@@ -96,6 +124,9 @@ class FlowFill(Method):
     condition: ClassVar[tuple[str, ...]] = ("blendshapes",)
     average: ClassVar[tuple[str, ...]] = ("generator",)
     recipe: ClassVar[Recipe] = Recipe(batch=20, steps=5_200, balance=(0.3, 0.6), decay=0.4)
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {
+        "adapt": {"head_start": 200, "lr": 5e-5, "batch": 10, "steps": 600, "decay": 0.5}
+    }
     config: FlowFillConfig
 
     def __init__(self, config: FlowFillConfig) -> None:
@@ -104,9 +135,11 @@ class FlowFill(Method):
         self.critic = Critic(config.width)
         if config.identity:
             self.identity = Identity(IdentityConfig()).requires_grad_(False)
+        if config.emotion:
+            self.emotion = Emotion(EmotionConfig()).requires_grad_(False)
 
     def prepare(self, faces: Faces) -> None:
-        self.generator.displacement.copy_(fit_displacement(faces))
+        self.generator.displacement.copy_(local(fit_displacement(faces)))
 
     def optimizer(self, network: str) -> Optimizer:
         return Optimizer(lr=self.config.lr * (2 if network == "critic" else 1), betas=(0.5, 0.99))
@@ -119,7 +152,7 @@ class FlowFill(Method):
         return turns[:1] if step < self.config.head_start else turns
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
-        _, flow, delta, _, _ = self._change(source, target, intensity)
+        _, flow, delta, *_ = self._change(source, target, intensity)
         return Edit((warp(source.image, flow) + delta).clamp(-1, 1), flow, delta)
 
     def critic_loss(self, source: Faces, target: Faces) -> Terms:
@@ -138,7 +171,7 @@ class FlowFill(Method):
         with torch.no_grad():
             lesson = self.lesson(source, target)
         source, truth, known = lesson.source, lesson.truth, len(lesson.truth)
-        goal, flow, delta, mask, residual = self._change(source, lesson.target, lesson.intensity)
+        goal, flow, delta, mask, residual, coarse = self._change(source, lesson.target, lesson.intensity)
         fake = (warp(source.image, flow) + delta).clamp(-1, 1)
         score, read = self.critic(jittered(fake))
         ends = source.landmarks + self._moves(source.blendshapes, goal)
@@ -146,6 +179,7 @@ class FlowFill(Method):
         weight = 1 + 5 * torch.maximum(lips, around(source.landmarks[:, LIPS], fake.shape[-1]))[:known]
         layers = zip(self.critic.layers(fake[:known]), self.critic.layers(truth), strict=True)
         paid = 1 + (self.config.outside - 1) * (1 - lips)
+        astray = torch.where(coarse.square().sum(1, keepdim=True) < STILL**2, self.config.stray, 1.0)
         terms = {
             "fool": -self.config.fool * total([scale.mean() for scale in score]),
             "expression": self.config.expression * F.l1_loss(read[known:, MOVABLE], goal[known:, MOVABLE]),
@@ -154,11 +188,15 @@ class FlowFill(Method):
             "change": self.config.change * (paid * delta.abs()).mean(),
             "mask": self.config.mask * mask.mean(),
             "smooth": self.config.smooth * total([total_variation(x) for x in (mask, 100 * residual, 10 * delta)]),
-            "residual": self.config.residual * residual.abs().mean(),
+            "motion": self.config.motion * (astray * flow.abs()).mean(),
         }
         if self.config.identity:
             alike = F.cosine_similarity(self.identity(source.image), self.identity(fake))
             terms["identity"] = self.config.identity * (1 - alike).mean()
+        if self.config.emotion and (asked := lesson.asked >= 0).any():
+            shown = F.interpolate(relit(wobbled(fake[asked])), size=self.emotion.config.size, mode="area")
+            seen = self.emotion(shown).float().gather(1, lesson.asked[asked][:, None])
+            terms["emotion"] = self.config.emotion * (1 - seen).mean()
         return terms
 
     def lesson(self, source: Faces, target: Faces) -> Lesson:
@@ -173,7 +211,7 @@ class FlowFill(Method):
         narrow = Faces.where(wider, source, target)[:known].only(*self.source_fields)
         move = self._moves(wide.blendshapes, narrow.blendshapes)
         image, landmarks = reshaped(wide.image, wide.landmarks, move, gaps(narrow.landmarks))
-        chance = torch.rand(3, count, device=image.device)
+        chance = torch.rand(4, count, device=image.device)
         opening = chance[0, :known] < self.config.opening
         own = opening & (chance[0, :known] < self.config.opening / 2)
         mine = self.edit(wide, narrow, torch.ones_like(chance[0, :known])).image
@@ -181,11 +219,17 @@ class FlowFill(Method):
         told = narrow.having(image=image, landmarks=landmarks)
         intensity = torch.where(chance[1] < self.config.partial, chance[2], 1.0)
         intensity[:known] = 1
+        asked = torch.randint(len(EXPRESSIONS), (count,), device=image.device)
+        asked = torch.where(chance[3] < self.config.named, asked, -1)
+        asked[:known] = -1
+        scores = torch.where(asked[:, None] >= 0, named(asked, source.blendshapes), target.blendshapes)
+        goals = target.having(blendshapes=scores)[known:].only(*self.source_fields)
         return Lesson(
             Faces.joined(Faces.where(opening, told, wide), source[known:].only(*self.source_fields)),
-            Faces.joined(Faces.where(opening, wide, told), target[known:].only(*self.source_fields)),
+            Faces.joined(Faces.where(opening, wide, told), goals),
             intensity,
             torch.where(opening.view(-1, 1, 1, 1), wide.image, image),
+            torch.where(intensity == 1, asked, -1),
         )
 
     def _change(self, source: Faces, target: Faces, intensity: Tensor) -> tuple[Tensor, ...]:
@@ -204,10 +248,14 @@ class FlowFill(Method):
 
 
 class Generator(nn.Module):
-    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), delta (B, 3, S, S), mask (B, 1, S, S), residual.
+    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), delta (B, 3, S, S), mask (B, 1, S, S), residual,
+    coarse (both as flow).
 
-    The delta, mask times colour, is free where lips and eyes are or go, and held to ``FAINT`` elsewhere: creases and
-    shadows need no more, and the spots that fool a critic do.
+    Flow is coarse, the linear model's, plus the residual, less what is as good as still.
+
+    It looks at a softened image, so that a sharp portrait looks to it as the news photographs that it learned from. The
+    delta, mask times colour, is free where mouth and eyes are open or will be; elsewhere it is light alone, soft and no
+    more than ``SHADE``: creases and shadows need no colour, and the spots that fool a critic do.
     """
 
     displacement: Tensor
@@ -234,9 +282,11 @@ class Generator(nn.Module):
             self.leave.weight.mul_(0.1)
 
     def forward(self, image: Tensor, landmarks: Tensor, goal: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
+        image = softened(image)
         coarse = coarse_flow(landmarks, difference, self.displacement, image.shape[-1])
         condition = self.embed(torch.cat([goal, 4 * difference], 1))
-        x = torch.cat([image, warp(image, coarse), 20 * coarse], 1)
+        warped = warp(image, coarse)
+        x = torch.cat([image, warped, 20 * coarse], 1)
         x1 = self.block1(self.enter(F.pixel_unshuffle(x, 2)), condition)
         x2 = self.block2(self.down1(x1), condition)
         x = self.down2(x2)
@@ -251,10 +301,33 @@ class Generator(nn.Module):
         residual = opened * 0.06 * torch.tanh(out[:, :2])
         mask = opened * torch.sigmoid(out[:, 2:3])
         ends = landmarks + moves(difference, self.displacement)
-        boxes = [around(points[:, part], image.shape[-1]) for part in PAINTED for points in (landmarks, ends)]
-        most = FAINT + (1.2 - FAINT) * torch.stack(boxes).amax(0)
-        delta = torch.minimum(torch.maximum(mask * 1.2 * torch.tanh(out[:, 3:]), -most), most)
-        return coarse + residual, delta, mask, residual
+        delta = added(mask * torch.tanh(out[:, 3:]), image, warped, landmarks, ends)
+        closing = ((gaps(landmarks) - gaps(ends)) / OPENS).clamp(0, 1).view(-1, 1, 1, 1)
+        flow = (coarse + residual) * (1 + CLOSES * closing)
+        length = flow.square().sum(1, keepdim=True).add(1e-12).sqrt()
+        return flow * F.relu(1 - STILL * opened / length), delta, mask, residual, coarse
+
+
+def added(paint: Tensor, image: Tensor, warped: Tensor, landmarks: Tensor, ends: Tensor) -> Tensor:
+    """What is added, (B, 3, S, S), of ``paint`` in [-1, 1]: colour in mouth and eyes, elsewhere light.
+
+    landmarks, ends: (B, 68, 2) before the edit and, by the linear model, after it. warped: ``image`` after it.
+    """
+    size, gap = image.shape[-1], gaps(landmarks)
+    opening = ((gaps(ends) - gap) / OPENS).clamp(0, 1) * ((APART - gap) / SHUT).clamp(0, 1)
+    opening = opening.view(-1, 1, 1, 1)
+    inner, lips, *eyes = (
+        torch.maximum(oval(landmarks[:, part], size), oval(ends[:, part], size))
+        for part in (LIPS[12:], LIPS, RIGHT_EYE, LEFT_EYE)
+    )
+    mouth = torch.lerp(lips, inner, opening)
+    free = torch.maximum(mouth, torch.maximum(*eyes))
+    vivid = torch.tanh(VIVID * paint)
+    ivory = torch.tensor(IVORY, device=image.device).view(3, 1, 1)
+    vivid = torch.minimum(torch.lerp(vivid.mean(1, keepdim=True), vivid, CHROMA), F.relu(ivory - warped))
+    paint = 1.2 * torch.lerp(paint, vivid, mouth * opening)
+    light = softened(softened((1 - free) * paint.mean(1, keepdim=True))).clamp(-SHADE, SHADE)
+    return free * paint + light * (1 + image)
 
 
 class Critic(nn.Module):
@@ -297,3 +370,9 @@ def middle(patches: Tensor) -> Tensor:
     side = patches.shape[-1]
     edge = side // 8
     return patches[..., edge : side - edge, edge : side - edge]
+
+
+def named(asked: Tensor, start: Tensor) -> Tensor:
+    """(B, 52): the scores to reach from ``start`` (B, 52) for expressions by number (B,), as the editor has them."""
+    rows = np.stack([prototypes()[name] for name in EXPRESSIONS])[asked.cpu().numpy()]
+    return torch.from_numpy(reached(rows, start.float().cpu().numpy())).to(start)
