@@ -242,9 +242,9 @@ def readings(method: FlowFill, drawn: Path) -> dict[str, float]:
 
 
 def learned(
-    drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 200
+    drawn: Path, out: Path, critic: dict[str, Tensor], changed: Callable[[Terms], Terms], steps: int = 240
 ) -> FlowFill:
-    easy = FlowFillConfig(size=32, width=8, expression=8.0, change=0.1, motion=0.2, stray=1.0, named=0.0)
+    easy = FlowFillConfig(size=32, width=8, expression=8.0, change=0.02, motion=0.05, stray=1.0, named=0.0)
     second = player(drawn, out, easy)
     second.method.load_state_dict(critic)
     second.method.prepare(faces(drawn).faces)  # paint is free only where the linear model says that the mouth opens
