@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +108,18 @@ def export_render(path: Path) -> None:
 def write_graph(graph: Graph, path: Path, about: dict[str, Any], half: bool) -> None:
     """Trace ``graph``, write what it is into the file's metadata, check it and put it in place whole."""
     buffer = io.BytesIO()
-    torch.onnx.export(
-        graph.module,
-        tuple(graph.tensors),
-        buffer,  # type: ignore[arg-type]
-        input_names=graph.inputs,
-        output_names=graph.outputs,
-        dynamic_axes=graph.dynamic or {name: {0: "batch"} for name in [*graph.inputs, *graph.outputs]},
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of constants that the trace keeps, as it should
+        torch.onnx.export(
+            graph.module,
+            tuple(graph.tensors),
+            buffer,  # type: ignore[arg-type]
+            input_names=graph.inputs,
+            output_names=graph.outputs,
+            dynamic_axes=graph.dynamic or {name: {0: "batch"} for name in [*graph.inputs, *graph.outputs]},
+            opset_version=OPSET,
+            dynamo=False,
+        )
     model = onnx.load_from_string(buffer.getvalue())
     if half:
         store_half(model)
