@@ -46,9 +46,9 @@ def pair() -> np.ndarray:
 
 
 def same(fast: np.ndarray, slow: np.ndarray) -> bool:
-    """No more than one value in forty is off, by a level, and one in ten thousand by two."""
+    """No value is more than one level off, and no more than one in forty is off at all."""
     off = np.abs(fast.astype(int) - slow)
-    return bool(off.max() <= 2 and (off > 1).mean() < 1e-4 and (off > 0).mean() < 0.025)
+    return bool(off.max() <= 1 and (off > 0).mean() < 0.025)
 
 
 def hidden() -> np.ndarray:
@@ -61,7 +61,8 @@ def hidden() -> np.ndarray:
 WISHES: list[tuple[Request, Target, float]] = [
     ("happiness", by_name("happiness"), 1.0),
     ("sadness", by_name("sadness"), 0.4),
-    ("surprise", by_name("surprise"), 1.5),
+    ("surprise", by_name("surprise"), 1.0),
+    ("anger", by_name("anger"), 1.5),
     ({"jawOpen": 0.7, "browInnerUp": 1.0}, by_muscles({"jawOpen": 0.7, "browInnerUp": 1.0}), 1.0),
 ]
 

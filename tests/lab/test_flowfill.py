@@ -18,18 +18,8 @@ from mien.lab.data import FaceTable, weighted
 from mien.lab.faces import Faces
 from mien.lab.geometry import coarse_flow, fit_displacement, gaps, local
 from mien.lab.method import Optimizer, Terms, Turn
-from mien.lab.methods.flowfill import (
-    IVORY,
-    LIPS,
-    SHADE,
-    STILL,
-    FlowFill,
-    FlowFillConfig,
-    Generator,
-    added,
-    middle,
-    named,
-)
+from mien.lab.methods.flowfill import LIPS, STILL, FlowFill, FlowFillConfig, Generator, middle, named
+from mien.lab.paint import IVORY, SHADE, added
 from mien.target import by_name
 
 JAW = BLENDSHAPES.index("jawOpen")

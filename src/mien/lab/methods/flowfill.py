@@ -26,41 +26,29 @@ from mien.lab.augment import jittered, relit, wobbled
 from mien.lab.blocks import Modulated, Stage, ramp, softened, warp
 from mien.lab.faces import Faces
 from mien.lab.geometry import (
-    LEFT_EYE,
     LIPS,
-    RIGHT_EYE,
     around,
     coarse_flow,
     fit_displacement,
     gaps,
     local,
     moves,
-    oval,
     reshaped,
 )
 from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
+from mien.lab.paint import OPENS, added
 from mien.lab.readers.emotion import Emotion, EmotionConfig
 from mien.lab.readers.identity import Identity, IdentityConfig
 from mien.target import prototypes, reached
 
 MOVABLE = [i for i, name in enumerate(BLENDSHAPES) if name not in GAZE and name != "_neutral"]
 
-VIVID, CHROMA = 4.0, 0.6
-"""In a mouth that opens weak paint is shown so much stronger, strong paint not: teeth show before a smile is wide. And
-so much of its colour stays: green teeth fool a critic."""
-OPENS, APART, SHUT = 0.006, 0.05, 0.02
-"""A mouth opens where the linear model parts the lips by ``OPENS`` (shares of the crop); one that is ``APART`` before
-does not, and one that is less than ``SHUT`` short of that not fully."""
 CLOSES = 0.25
 """How much farther all moves where the lips close: by what training has them do, half a smile is left."""
-IVORY = 0.72, 0.66, 0.58
-"""The brightest that teeth are painted, red, green and blue on the scale of [-1, 1]."""
 STILL = 0.003
 """Motion shorter than this share of the crop is none, so that what hardly moves keeps its grain; all other is so much
 shorter. Grows with the edit, as the motion does."""
-SHADE = 0.06
-"""The share by which skin elsewhere may grow darker or lighter, and only softly: creases and shadows, never a spot."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +243,7 @@ class Generator(nn.Module):
 
     It looks at a softened image, so that a sharp portrait looks to it as the news photographs that it learned from. The
     delta, mask times colour, is free where mouth and eyes are open or will be; elsewhere it is light alone, soft and no
-    more than ``SHADE``: creases and shadows need no colour, and the spots that fool a critic do.
+    more than a little: creases and shadows need no colour, and the spots that fool a critic do.
     """
 
     displacement: Tensor
@@ -306,28 +294,6 @@ class Generator(nn.Module):
         flow = (coarse + residual) * (1 + CLOSES * closing)
         length = flow.square().sum(1, keepdim=True).add(1e-12).sqrt()
         return flow * F.relu(1 - STILL * opened / length), delta, mask, residual, coarse
-
-
-def added(paint: Tensor, image: Tensor, warped: Tensor, landmarks: Tensor, ends: Tensor) -> Tensor:
-    """What is added, (B, 3, S, S), of ``paint`` in [-1, 1]: colour in mouth and eyes, elsewhere light.
-
-    landmarks, ends: (B, 68, 2) before the edit and, by the linear model, after it. warped: ``image`` after it.
-    """
-    size, gap = image.shape[-1], gaps(landmarks)
-    opening = ((gaps(ends) - gap) / OPENS).clamp(0, 1) * ((APART - gap) / SHUT).clamp(0, 1)
-    opening = opening.view(-1, 1, 1, 1)
-    inner, lips, *eyes = (
-        torch.maximum(oval(landmarks[:, part], size), oval(ends[:, part], size))
-        for part in (LIPS[12:], LIPS, RIGHT_EYE, LEFT_EYE)
-    )
-    mouth = torch.lerp(lips, inner, opening)
-    free = torch.maximum(mouth, torch.maximum(*eyes))
-    vivid = torch.tanh(VIVID * paint)
-    ivory = torch.tensor(IVORY, device=image.device).view(3, 1, 1)
-    vivid = torch.minimum(torch.lerp(vivid.mean(1, keepdim=True), vivid, CHROMA), F.relu(ivory - warped))
-    paint = 1.2 * torch.lerp(paint, vivid, mouth * opening)
-    light = softened(softened((1 - free) * paint.mean(1, keepdim=True))).clamp(-SHADE, SHADE)
-    return free * paint + light * (1 + image)
 
 
 class Critic(nn.Module):
