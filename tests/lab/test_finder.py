@@ -212,6 +212,23 @@ def test_finder_learns_to_find_drawn_faces(tmp_path: Path) -> None:
     assert hit[some].float().mean() > 0.7
 
 
+def test_how_far_lips_are_apart_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A face read beside its place costs nothing there; the inner lower lip read too low does, by its share."""
+    faces = dolls(4).take(torch.arange(4))
+    crops = crop_faces(faces, 64, 0.0)
+    monkeypatch.setattr(landmarks, "crop_faces", lambda *_: crops)
+    reader = Landmarks(LandmarksConfig(size=64, widths=(8, 8, 16, 16)))
+    beside, low = crops.landmarks + 0.01, crops.landmarks.clone()
+    low[:, [65, 66, 67], 1] += 0.01
+    terms = {}
+    for name, points in (("beside", beside), ("low", low)):
+        monkeypatch.setattr(reader.net, "forward", lambda image, points=points: (points, torch.zeros(len(points))))
+        terms[name] = reader.loss(faces[:2], faces[2:])
+    assert terms["beside"]["apart"].item() == pytest.approx(0, abs=1e-5)
+    assert terms["beside"]["away"].item() == pytest.approx(0.01 * reader.config.away, rel=1e-3)
+    assert terms["low"]["apart"].item() == pytest.approx(0.01 * 3 / 14 * reader.config.apart, rel=1e-3)
+
+
 def test_landmarks_learn_a_drawn_face(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -26,6 +26,8 @@ from mien.lab.readers.trunk import trunk
 MARGIN = 0.72
 """Share of the crop's side that the aligned crop of ``TEMPLATE`` fills, so that chin and brows stay inside."""
 LANDMARK_TEMPLATE = tuple((0.5 + MARGIN * (x - 0.5), 0.5 + MARGIN * (y - 0.5)) for x, y in TEMPLATE)
+LIDS_AND_LIPS = ((37, 38, 43, 44, 61, 62, 63), (41, 40, 47, 46, 67, 66, 65))
+"""Upper and lower edges, point by point: how far they are apart is what an expression is."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class LandmarksConfig:
     size: int = 112
     widths: tuple[int, ...] = (24, 32, 64, 128)
     away: float = 20.0
+    apart: float = 40.0
+    """On how far lids and lips are apart: by the places of all points alone, every mouth is half open."""
     face: float = 0.5
     faceless: float = 0.35
     """Share of the crops that show something else than a face, or a face badly out of place."""
@@ -93,12 +97,20 @@ class Landmarks(Method):
         points, chance = self.net(crops.image.to(memory_format=torch.channels_last))
         aligned = crops.face == 1
         away = (points - crops.landmarks).abs().mean((1, 2)) * aligned
+        apart = (_apart(points) - _apart(crops.landmarks)).abs().mean((1, 2)) * aligned
         known = crops.face >= 0
         judged = F.binary_cross_entropy_with_logits(chance, crops.face.clamp(min=0), reduction="none") * known
         return {
             "away": self.config.away * away.sum() / aligned.sum().clamp(min=1),
+            "apart": self.config.apart * apart.sum() / aligned.sum().clamp(min=1),
             "face": self.config.face * judged.sum() / known.sum().clamp(min=1),
         }
+
+
+def _apart(points: Tensor) -> Tensor:
+    """(B, 7, 2): from upper to lower lids and lips."""
+    upper, lower = LIDS_AND_LIPS
+    return points[:, lower] - points[:, upper]
 
 
 class LandmarkNet(nn.Module):
