@@ -452,6 +452,8 @@ def test_paint_is_vivid_in_a_mouth_that_opens_and_no_brighter_than_teeth(drawn: 
     assert (opens > 2 * stays).all()
     torch.testing.assert_close(stays, torch.full((3,), 0.24), atol=0.02, rtol=0)
     torch.testing.assert_close(closes, torch.full((3,), 0.24), atol=0.02, rtol=0)
+    light = torch.full((1, 3, 64, 64), 0.1)
+    assert (added(paint, light, light, shut.landmarks, wide.landmarks)[there] < 0.6 * opens).all(), "a shorter way"
     bright = torch.tensor(IVORY).view(1, 3, 1, 1).expand(1, 3, 64, 64)
     assert added(paint, bright, bright, shut.landmarks, wide.landmarks)[there].abs().max() < 0.05
 

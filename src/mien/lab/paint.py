@@ -9,14 +9,15 @@ from torch import Tensor
 from mien.lab.blocks import softened
 from mien.lab.geometry import LEFT_EYE, LIPS, RIGHT_EYE, gaps, oval
 
-VIVID, CHROMA = 4.0, 0.6
+VIVID, CHROMA = 6.0, 0.3
 """In a mouth that opens weak paint is shown so much stronger, strong paint not: teeth show before a smile is wide. And
 so much of its colour stays: green teeth fool a critic."""
-OPENS, APART, SHUT = 0.006, 0.05, 0.02
+OPENS, APART, SHUT = 0.006, 0.06, 0.03
 """A mouth opens where the linear model parts the lips by ``OPENS`` (shares of the crop); one that is ``APART`` before
 does not, and one that is less than ``SHUT`` short of that not fully."""
-IVORY = 0.72, 0.66, 0.58
-"""The brightest that teeth are painted, red, green and blue on the scale of [-1, 1]."""
+IVORY = 0.72, 0.64, 0.56
+"""Teeth, red, green and blue on the scale of [-1, 1]: what lightens an opening mouth is a share of the way there, and
+the way is longer on dark skin."""
 SHADE = 0.06
 """The share by which skin elsewhere may grow darker or lighter, and only softly: creases and shadows, never a spot."""
 
@@ -37,7 +38,8 @@ def added(paint: Tensor, image: Tensor, warped: Tensor, landmarks: Tensor, ends:
     free = torch.maximum(mouth, torch.maximum(*eyes))
     vivid = torch.tanh(VIVID * paint)
     ivory = torch.tensor(IVORY, device=image.device).view(3, 1, 1)
-    vivid = torch.minimum(torch.lerp(vivid.mean(1, keepdim=True), vivid, CHROMA), F.relu(ivory - warped))
+    vivid = torch.lerp(vivid.mean(1, keepdim=True), vivid, CHROMA)
+    vivid = vivid.clamp(max=0) + F.relu(vivid) * F.relu(ivory - warped)
     paint = 1.2 * torch.lerp(paint, vivid, mouth * opening)
     light = softened(softened((1 - free) * paint.mean(1, keepdim=True))).clamp(-SHADE, SHADE)
     return free * paint + light * (1 + image)
