@@ -70,7 +70,9 @@ def test_fit_treats_both_sides_alike_and_never_moves_neutral() -> None:
 
 
 def test_muscles_move_their_own_half_of_the_face() -> None:
-    moved = local(torch.ones(52, 68, 2))[:, :, 0].bool()
+    whole = local(torch.ones(52, 68, 2))[:, :, 0]
+    assert whole[BLENDSHAPES.index("mouthPucker"), 54] == 2 * whole[BLENDSHAPES.index("mouthSmileLeft"), 54] == 2
+    moved = whole.bool()
     brow, eye, mouth, jaw, nose = 20, 40, 54, 8, 30
     for name, still in (("mouthSmileLeft", [brow, eye]), ("jawOpen", [brow, eye]), ("eyeBlinkLeft", [mouth, jaw])):
         own = moved[BLENDSHAPES.index(name), [brow, eye, mouth, jaw, nose]]

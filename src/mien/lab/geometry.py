@@ -24,6 +24,8 @@ CHIN = [6, 7, 8, 9, 10]
 LOWER = [5, *CHIN, 11, 55, 56, 57, 58, 59, 65, 66, 67]
 UPPER = [49, 50, 51, 52, 53, 61, 62, 63]
 ABOVE, BELOW = ([i for i in range(68) if i not in other] for other in (LOWER, UPPER))
+PUCKER = 2.0
+"""Few faces in photographs pucker their lips, and the ridge leaves half of the motion."""
 CLOSED = 0.012
 """Lips nearer than this share of the crop touch."""
 
@@ -173,6 +175,7 @@ def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
 
 def local(displacement: Tensor) -> Tensor:
     """(52, 68, 2) without what is only correlated: mouth and jaw move no brow or eye, brows and eyes no mouth or jaw.
+    And a whole pucker.
 
     Smiles raise cheeks in photographs, which narrows eyes; an edit that moves them along costs more of the person.
     """
@@ -181,4 +184,5 @@ def local(displacement: Tensor) -> Tensor:
     for names, others in ((("mouth", "jaw", "cheekPuff"), upper), (("brow", "eye"), lower)):
         for blendshape in (i for i, name in enumerate(BLENDSHAPES) if name.startswith(names)):
             displacement[blendshape, others] = 0
+    displacement[BLENDSHAPES.index("mouthPucker")] *= PUCKER
     return displacement
