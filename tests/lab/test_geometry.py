@@ -6,7 +6,8 @@ import torch
 from drawn import average_face
 from torch import Tensor
 
-from mien.lab.geometry import INNER_LOWER, INNER_UPPER, LIPS, around, gaps, reshaped, thin_plate
+from mien.lab.blocks import warp
+from mien.lab.geometry import INNER_LOWER, INNER_UPPER, LIPS, around, gaps, overlapped, reshaped, thin_plate
 
 SIZE = 96
 
@@ -83,3 +84,34 @@ def test_the_box_of_the_mouth_holds_the_lips_and_nothing_above() -> None:
     inside = (points[0, LIPS] * SIZE).long()
     assert (box[0, 0, inside[:, 1], inside[:, 0]] > 0.9).all()
     assert box[0, 0, : int(points[0, 33, 1] * SIZE) - 4].max() < 0.1
+
+
+def both_ways(up: float) -> Tensor:
+    """Two flows (1, 2, 2, S, S): the upper lip ``up``, the lower as far down, in fractions of the crop."""
+    flows = torch.zeros(1, 2, 2, SIZE, SIZE)
+    flows[:, 0, 1], flows[:, 1, 1] = up, -up
+    return flows
+
+
+def test_lips_that_meet_cover_the_teeth() -> None:
+    image, points = open_mouth()
+    assert torch.equal(overlapped(both_ways(0.0), points), torch.zeros(1, 2, SIZE, SIZE))
+    met = warp(image, overlapped(both_ways(-0.06), points))
+    assert whiteness(met) < 0.06 * whiteness(image), "in the corners, outside the landmarks"
+    assert (met[:, 0] - met[:, 1] > 0.7).float().sum() > 50, "the lips are still there"
+    smooth = warp(image, both_ways(-0.06).mean(1))
+    assert whiteness(smooth) > 0.5 * whiteness(image), "the check itself"
+
+
+def test_flows_that_agree_are_left_as_they_are() -> None:
+    _, points = open_mouth()
+    same = (0.05 * torch.randn(1, 1, 2, SIZE, SIZE)).expand(-1, 2, -1, -1, -1)
+    torch.testing.assert_close(overlapped(same, points), same[:, 0])
+
+
+def test_off_the_corners_nothing_tears() -> None:
+    _, points = open_mouth()
+    flow = overlapped(both_ways(-0.03), points)
+    jump = (flow[:, 1, 1:] - flow[:, 1, :-1]).abs()
+    inside, outside = int(points[0, LIPS, 0].mean() * SIZE), int((points[0, 60, 0] - 0.12) * SIZE)
+    assert jump[..., outside].max() < 0.01 < jump[..., inside].max()

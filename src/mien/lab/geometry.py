@@ -19,6 +19,7 @@ from mien.lab.faces import Faces
 RIGHT_EYE, LEFT_EYE, LIPS = list(range(36, 42)), list(range(42, 48)), list(range(48, 68))
 SOFT = 0.005
 INNER_UPPER, INNER_LOWER = [61, 62, 63], [67, 66, 65]  # opposite each other, left to right
+UPPER_EDGE, LOWER_EDGE = [60, 61, 62, 63, 64], [60, 67, 66, 65, 64]  # of the mouth between the lips
 OUTER_UPPER, OUTER_LOWER = [50, 51, 52], [58, 57, 56]
 CHIN = [6, 7, 8, 9, 10]
 LOWER = [5, *CHIN, 11, 55, 56, 57, 58, 59, 65, 66, 67]
@@ -136,20 +137,56 @@ def moves(difference: Tensor, displacement: Tensor) -> Tensor:
     return torch.einsum("bk,kld->bld", difference, displacement)
 
 
-def coarse_flow(landmarks: Tensor, difference: Tensor, displacement: Tensor, size: int) -> Tensor:
-    """Spread the landmarks' linear displacement to a flow (B, 2, size, size), in fractions of the crop.
+def coarse_flow(
+    landmarks: Tensor, difference: Tensor, displacement: Tensor, size: int, part: list[int] | None = None
+) -> Tensor:
+    """Spread the linear displacement of the landmarks, or those in ``part``, to a flow (B, 2, size, size), in fractions
+    of the crop.
 
     Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma 0.055) around where the landmarks
     end up; 0.3 in the denominator lets it fade where no landmark is near. Gaussians factor into rows and columns.
     """
-    move = moves(difference, displacement)
-    ends = landmarks + move
+    part = list(range(68)) if part is None else part
+    move = moves(difference, displacement)[:, part]
+    ends = landmarks[:, part] + move
     centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
-    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, 68, 2, size)
+    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, N, 2, size)
     column, row = near[:, :, 0], near[:, :, 1]
     weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
     sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
     return -torch.stack(sums, 1) / weight[:, None]
+
+
+def overlapped(flows: Tensor, landmarks: Tensor) -> Tensor:
+    """One flow (B, 2, S, S) of two (B, 2, 2, S, S), of the face with its upper lip and of the face with its lower one.
+
+    landmarks: (B, 68, 2) of the picture that is fetched from. A pixel that the first flow fetches from above the mouth
+    is the upper lip's, one that the second fetches from below it the lower's, and what both claim goes to the nearer:
+    lips that meet cover the teeth, where one smooth flow would squeeze them. Off the corners the two fade into one.
+    """
+    size = flows.shape[-1]
+    centre = (torch.arange(size, device=flows.device) + 0.5) / size
+    places = flows + torch.stack([centre.expand(size, size), centre[:, None].expand(size, size)])
+    x, y = places[:, :, 0], places[:, :, 1]
+    corners = landmarks[:, [60, 64], 0].view(-1, 2, 1, 1)
+    middle = x.mean(1)
+    beyond = F.relu(corners[:, 0] - middle) + F.relu(middle - corners[:, 1])
+    under = y[:, 0] - _height(landmarks[:, UPPER_EDGE], x[:, 0])
+    over = _height(landmarks[:, LOWER_EDGE], x[:, 1]) - y[:, 1]
+    soft = 0.5 / size + 0.4 * beyond
+    first, second = (soft * F.softplus(depth / soft) for depth in (under, over))
+    return torch.lerp(flows[:, 0], flows[:, 1], (first / (first + second))[:, None])
+
+
+def _height(line: Tensor, x: Tensor) -> Tensor:
+    """(B, S, S): how low the ``line`` through (B, N, 2), left to right, is at ``x`` (B, S, S); level off its ends."""
+    run = (line[:, 1:] - line[:, :-1])[..., None, None]
+    height = line[:, :1, 1, None].expand_as(x)
+    for i in range(line.shape[1] - 1):
+        width = run[:, i, 0].clamp(min=1e-3)
+        along = torch.minimum(F.relu(x - line[:, i, 0, None, None]), width)
+        height = height + along * run[:, i, 1] / width
+    return height
 
 
 def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:

@@ -14,7 +14,8 @@ VIVID, CHROMA = 6.0, 0.3
 so much of its colour stays: green teeth fool a critic."""
 OPENS, APART, SHUT = 0.006, 0.06, 0.03
 """A mouth opens where the linear model parts the lips by ``OPENS`` (shares of the crop); one that is ``APART`` before
-does not, and one that is less than ``SHUT`` short of that not fully."""
+does not, and one that is less than ``SHUT`` short of that not fully. One that did not open and ends less than ``SHUT``
+apart gets the less paint: lips cover what is behind them."""
 IVORY = 0.72, 0.64, 0.56
 """Teeth, red, green and blue on the scale of [-1, 1]: what lightens an opening mouth is a share of the way there, and
 the way is longer on dark skin."""
@@ -34,7 +35,8 @@ def added(paint: Tensor, image: Tensor, warped: Tensor, landmarks: Tensor, ends:
         torch.maximum(oval(landmarks[:, part], size), oval(ends[:, part], size))
         for part in (LIPS[12:], LIPS, RIGHT_EYE, LEFT_EYE)
     )
-    mouth = torch.lerp(lips, inner, opening)
+    shut = (1 - gaps(ends) / SHUT).clamp(min=0).view(-1, 1, 1, 1)
+    mouth = torch.lerp(lips, inner, opening) * torch.maximum(opening, 1 - shut)
     free = torch.maximum(mouth, torch.maximum(*eyes))
     vivid = torch.tanh(VIVID * paint)
     ivory = torch.tensor(IVORY, device=image.device).view(3, 1, 1)

@@ -14,6 +14,7 @@ in its place is fooled within minutes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,8 @@ from mien.lab.augment import jittered, relit, wobbled
 from mien.lab.blocks import Modulated, Stage, ramp, softened, warp
 from mien.lab.faces import Faces
 from mien.lab.geometry import (
+    ABOVE,
+    BELOW,
     LIPS,
     around,
     coarse_flow,
@@ -33,6 +36,7 @@ from mien.lab.geometry import (
     gaps,
     local,
     moves,
+    overlapped,
     reshaped,
 )
 from mien.lab.losses import hinge_critic, total, total_variation
@@ -239,7 +243,8 @@ class Generator(nn.Module):
     """(image, landmarks, goal, difference) -> flow (B, 2, S, S), delta (B, 3, S, S), mask (B, 1, S, S), residual,
     coarse (both as flow).
 
-    Flow is coarse, the linear model's, plus the residual, less what is as good as still.
+    Flow is coarse, the linear model's, plus the residual, less what is as good as still. Where lips meet it is put
+    together of two, the upper lip's and the lower's, so that they cover the teeth.
 
     It looks at a softened image, so that a sharp portrait looks to it as the news photographs that it learned from. The
     delta, mask times colour, is free where mouth and eyes are open or will be; elsewhere it is light alone, soft and no
@@ -271,7 +276,11 @@ class Generator(nn.Module):
 
     def forward(self, image: Tensor, landmarks: Tensor, goal: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
         image = softened(image)
-        coarse = coarse_flow(landmarks, difference, self.displacement, image.shape[-1])
+        spread = partial(coarse_flow, landmarks, difference, self.displacement, image.shape[-1])
+        ends = landmarks + moves(difference, self.displacement)
+        closing = ((gaps(landmarks) - gaps(ends)) / OPENS).clamp(0, 1).view(-1, 1, 1, 1)
+        halves = torch.stack([spread(part) for part in (ABOVE, BELOW)], 1)
+        coarse = torch.lerp(spread(), overlapped(halves, landmarks), closing)
         condition = self.embed(torch.cat([goal, 4 * difference], 1))
         warped = warp(image, coarse)
         x = torch.cat([image, warped, 20 * coarse], 1)
@@ -288,10 +297,10 @@ class Generator(nn.Module):
         opened = ramp(difference.abs().amax(1))
         residual = opened * 0.06 * torch.tanh(out[:, :2])
         mask = opened * torch.sigmoid(out[:, 2:3])
-        ends = landmarks + moves(difference, self.displacement)
         delta = added(mask * torch.tanh(out[:, 3:]), image, warped, landmarks, ends)
-        closing = ((gaps(landmarks) - gaps(ends)) / OPENS).clamp(0, 1).view(-1, 1, 1, 1)
-        flow = (coarse + residual) * (1 + CLOSES * closing)
+        further = 1 + CLOSES * closing
+        met = overlapped((halves + residual[:, None]) * further[:, None], landmarks)
+        flow = torch.lerp(coarse + residual, met, closing)
         length = flow.square().sum(1, keepdim=True).add(1e-12).sqrt()
         return flow * F.relu(1 - STILL * opened / length), delta, mask, residual, coarse
 
