@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mien.expressions import BLENDSHAPES
+from mien.expressions import BLENDSHAPES, LANDMARK_MIRROR, MIRROR
 from mien.lab.blocks import warp
 from mien.lab.faces import Faces
 
@@ -25,6 +25,7 @@ CHIN = [6, 7, 8, 9, 10]
 LOWER = [5, *CHIN, 11, 55, 56, 57, 58, 59, 65, 66, 67]
 UPPER = [49, 50, 51, 52, 53, 61, 62, 63]
 ABOVE, BELOW = ([i for i in range(68) if i not in other] for other in (LOWER, UPPER))
+LEFT = [*range(9, 17), *range(22, 27), 34, 35, *LEFT_EYE, 52, 53, 54, 55, 56, 63, 64, 65]
 PUCKER = 2.0
 """Few faces in photographs pucker their lips, and the ridge leaves half of the motion."""
 CLOSED = 0.012
@@ -214,12 +215,20 @@ def local(displacement: Tensor) -> Tensor:
     """(52, 68, 2) without what is only correlated: mouth and jaw move no brow or eye, brows and eyes no mouth or jaw.
     And a whole pucker.
 
-    Smiles raise cheeks in photographs, which narrows eyes; an edit that moves them along costs more of the person.
+    Smiles raise cheeks in photographs, which narrows eyes; an edit that moves them along costs more of the person. And
+    faces smile with both corners, so each side's muscle moved both: what the two do together is shared out by side.
     """
     displacement = displacement.clone()
     upper, lower = [*range(17, 27), *RIGHT_EYE, *LEFT_EYE], [*range(17), *LIPS]
     for names, others in ((("mouth", "jaw", "cheekPuff"), upper), (("brow", "eye"), lower)):
         for blendshape in (i for i, name in enumerate(BLENDSHAPES) if name.startswith(names)):
             displacement[blendshape, others] = 0
+    left = torch.full((68, 1), 0.5)
+    left[[LANDMARK_MIRROR[point] for point in LEFT]], left[LEFT] = 0.0, 1.0
+    for here, name in enumerate(BLENDSHAPES):
+        if name.startswith("mouth") and name.endswith("Left") and name != "mouthLeft":
+            there = MIRROR[here]
+            both = displacement[here] + displacement[there]
+            displacement[here], displacement[there] = left * both, (1 - left) * both
     displacement[BLENDSHAPES.index("mouthPucker")] *= PUCKER
     return displacement
