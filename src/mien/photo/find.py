@@ -26,7 +26,7 @@ USUAL = 640
 SMALLEST_VIEW = 96
 SMALLEST = 18.0
 """Least size of a face in a view, in pixels; below it the finder was not taught."""
-POSSIBLE, CERTAIN = 0.2, 0.97
+POSSIBLE, CERTAIN = 0.2, 0.98
 """Least chance of a face that the second network must give, at its first look and at its second, better placed."""
 
 
