@@ -217,7 +217,9 @@ def test_how_far_lips_are_apart_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> 
     faces = dolls(4).take(torch.arange(4))
     crops = crop_faces(faces, 64, 0.0)
     monkeypatch.setattr(landmarks, "crop_faces", lambda *_: crops)
-    reader = Landmarks(LandmarksConfig(size=64, widths=(8, 8, 16, 16)))
+    config, _ = Landmarks.settings("lips")
+    assert config.apart > 0
+    reader = Landmarks(replace(config, size=64, widths=(8, 8, 16, 16)))
     beside, low = crops.landmarks + 0.01, crops.landmarks.clone()
     low[:, [65, 66, 67], 1] += 0.01
     terms = {}

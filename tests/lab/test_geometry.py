@@ -115,3 +115,10 @@ def test_off_the_corners_nothing_tears() -> None:
     jump = (flow[:, 1, 1:] - flow[:, 1, :-1]).abs()
     inside, outside = int(points[0, LIPS, 0].mean() * SIZE), int((points[0, 60, 0] - 0.12) * SIZE)
     assert jump[..., outside].max() < 0.01 < jump[..., inside].max()
+
+
+def test_lips_that_overlap_by_far_give_numbers() -> None:
+    _, points = open_mouth()
+    flow = overlapped(both_ways(-0.9), points)
+    assert flow.isfinite().all()
+    assert flow.abs().max() <= 0.9

@@ -175,7 +175,7 @@ def overlapped(flows: Tensor, landmarks: Tensor) -> Tensor:
     under = y[:, 0] - _height(landmarks[:, UPPER_EDGE], x[:, 0])
     over = _height(landmarks[:, LOWER_EDGE], x[:, 1]) - y[:, 1]
     soft = 0.5 / size + 0.4 * beyond
-    first, second = (soft * F.softplus(depth / soft) for depth in (under, over))
+    first, second = (soft * F.softplus(depth / soft) + 1e-12 for depth in (under, over))  # lips may overlap by far
     return torch.lerp(flows[:, 0], flows[:, 1], (first / (first + second))[:, None])
 
 

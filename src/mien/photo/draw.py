@@ -52,7 +52,7 @@ def around(
     box: tuple[float, float, float, float], width: int, height: int, reach: float = 1.9
 ) -> tuple[int, int, int, int]:
     """A square of ``reach`` times the face around ``box``, kept inside the photograph: x0, y0, x1, y1."""
-    side = min(reach * max(box[2] - box[0], box[3] - box[1]), width, height)
-    x = min(max((box[0] + box[2] - side) / 2, 0), width - side)
-    y = min(max((box[1] + box[3] - side) / 2, 0), height - side)
-    return int(x), int(y), int(x + side), int(y + side)
+    side = int(min(reach * max(box[2] - box[0], box[3] - box[1]), width, height))
+    x = int(min(max((box[0] + box[2] - side) / 2, 0), width - side))
+    y = int(min(max((box[1] + box[3] - side) / 2, 0), height - side))
+    return x, y, x + side, y + side

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +37,9 @@ class LandmarksConfig:
     size: int = 112
     widths: tuple[int, ...] = (24, 32, 64, 128)
     away: float = 20.0
-    apart: float = 40.0
-    """On how far lids and lips are apart: by the places of all points alone, every mouth is half open."""
+    apart: float = 0.0
+    """On how far lids and lips are apart: without it every mouth stays half open, from nothing it can keep all points
+    at their mean (--recipe lips --from RUN)."""
     face: float = 0.5
     faceless: float = 0.35
     """Share of the crops that show something else than a face, or a face badly out of place."""
@@ -53,6 +54,7 @@ class Landmarks(Method):
     condition: ClassVar[tuple[str, ...]] = ()
     average: ClassVar[tuple[str, ...]] = ("net",)
     recipe: ClassVar[Recipe] = Recipe(steps=2400, batch=32, decay=0.5, ema=0.998, save_every=500)
+    recipes: ClassVar[dict[str, dict[str, Any]]] = {"lips": {"apart": 40.0, "lr": 1e-3, "steps": 3000, "decay": 0.7}}
     config: LandmarksConfig
 
     def __init__(self, config: LandmarksConfig) -> None:
