@@ -422,6 +422,16 @@ def test_emotion_is_a_term_only_where_asked_for(drawn: Path) -> None:
     assert method.generator_loss(source, target)["emotion"].item() < 0.01 < before, "the asked one, seen, costs nothing"
 
 
+def test_every_turn_runs_in_bfloat16(drawn: Path) -> None:
+    method = tiny("flowfill")
+    source, target = of_label(drawn, NEUTRAL), of_label(drawn, SURPRISED)
+    for turn in method.turns(0):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = sum(turn.loss(source, target).values())
+        loss.backward()
+        assert loss.isfinite()
+
+
 def test_softening_spreads_a_dot_and_keeps_what_is_even() -> None:
     taps = torch.tensor([1.0, 4, 6, 4, 1]) / 16
     dot = torch.zeros(1, 2, 9, 9)

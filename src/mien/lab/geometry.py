@@ -135,7 +135,8 @@ def _below(points: Tensor, size: int) -> Tensor:
 
 def moves(difference: Tensor, displacement: Tensor) -> Tensor:
     """(B, 68, 2): how far a difference of blendshapes (B, 52) moves each landmark, in fractions of the crop."""
-    return torch.einsum("bk,kld->bld", difference, displacement)
+    with torch.autocast(difference.device.type, enabled=False):
+        return torch.einsum("bk,kld->bld", difference, displacement)
 
 
 def coarse_flow(
@@ -153,8 +154,9 @@ def coarse_flow(
     centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
     near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, N, 2, size)
     column, row = near[:, :, 0], near[:, :, 1]
-    weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
-    sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
+    with torch.autocast(landmarks.device.type, enabled=False):
+        weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
+        sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
     return -torch.stack(sums, 1) / weight[:, None]
 
 
