@@ -122,12 +122,8 @@ def _below(points: Tensor, size: int) -> Tensor:
     between = (points[:, INNER_UPPER] + points[:, INNER_LOWER]) / 2
     line = torch.cat([points[:, [60]], between, points[:, [64]]], 1)
     centre = (torch.arange(size, device=points.device) + 0.5) / size
-    x = centre.expand(len(points), -1).contiguous()
-    right = torch.searchsorted(line[..., 0].contiguous(), x).clamp(1, 4)
-    x0, y0 = (line[..., i].gather(1, right - 1) for i in (0, 1))
-    x1, y1 = (line[..., i].gather(1, right) for i in (0, 1))
-    along = ((x - x0) / (x1 - x0).clamp(min=1e-3)).clamp(0, 1)
-    height = y0 + along * (y1 - y0)
+    x = centre.expand(len(points), -1)
+    height = _height(line, x[:, None])[:, 0]
     beyond = (line[:, :1, 0] - x).clamp(min=0) + (x - line[:, -1:, 0]).clamp(min=0)
     softness = 0.25 / size + 0.4 * beyond
     return torch.sigmoid((centre.view(1, -1, 1) - height[:, None]) / softness[:, None])[:, None]
@@ -182,7 +178,7 @@ def overlapped(flows: Tensor, landmarks: Tensor) -> Tensor:
 
 
 def _height(line: Tensor, x: Tensor) -> Tensor:
-    """(B, S, S): how low the ``line`` through (B, N, 2), left to right, is at ``x`` (B, S, S); level off its ends."""
+    """(B, H, W): how low the ``line`` through (B, N, 2), left to right, is at ``x`` (B, H, W); level off its ends."""
     run = (line[:, 1:] - line[:, :-1])[..., None, None]
     height = line[:, :1, 1, None].expand_as(x)
     for i in range(line.shape[1] - 1):
