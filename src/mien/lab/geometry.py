@@ -26,8 +26,10 @@ LOWER = [5, *CHIN, 11, 55, 56, 57, 58, 59, 65, 66, 67]
 UPPER = [49, 50, 51, 52, 53, 61, 62, 63]
 ABOVE, BELOW = ([i for i in range(68) if i not in other] for other in (LOWER, UPPER))
 LEFT = [*range(9, 17), *range(22, 27), 34, 35, *LEFT_EYE, 52, 53, 54, 55, 56, 63, 64, 65]
-PUCKER = 2.0
-"""Few faces in photographs pucker their lips, and the ridge leaves half of the motion."""
+RARE = {"mouthPucker": 2.0, "browInnerUp": 1.3}
+"""How much farther muscles move that few faces in photographs use: the ridge leaves a part of their motion."""
+SHUT, APART = 0.03, 0.06
+"""Lips nearer than the first (shares of the crop) have nothing to show between them, from the second on all."""
 CLOSED = 0.012
 """Lips nearer than this share of the crop touch."""
 
@@ -142,7 +144,9 @@ def coarse_flow(
     of the crop.
 
     Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma 0.055) around where the landmarks
-    end up; 0.3 in the denominator lets it fade where no landmark is near. Gaussians factor into rows and columns.
+    end up; 0.3 in the denominator lets it fade where no landmark is near. What such a mean takes from a landmark's own
+    displacement is added to it before, so that landmarks go nearly where they should. Gaussians factor into rows and
+    columns.
     """
     part = list(range(68)) if part is None else part
     move = moves(difference, displacement)[:, part]
@@ -151,36 +155,73 @@ def coarse_flow(
     near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, N, 2, size)
     column, row = near[:, :, 0], near[:, :, 1]
     with torch.autocast(landmarks.device.type, enabled=False):
+        close = torch.exp(-(ends[:, :, None] - ends[:, None]).square().sum(3) / (2 * 0.055**2))
+        move = 2 * move - close @ move / (close.sum(2, keepdim=True) + 0.3)
         weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
         sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
     return -torch.stack(sums, 1) / weight[:, None]
 
 
-def overlapped(flows: Tensor, landmarks: Tensor) -> Tensor:
-    """One flow (B, 2, S, S) of two (B, 2, 2, S, S), of the face with its upper lip and of the face with its lower one.
+def layered(flows: Tensor, landmarks: Tensor, thinner: Tensor) -> tuple[Tensor, Tensor]:
+    """One flow (B, 2, S, S) of two (B, 2, 2, S, S), of the face with its upper lip and of the face with its lower one,
+    and the hole (B, 1, S, S) that parting lips leave.
 
-    landmarks: (B, 68, 2) of the picture that is fetched from. A pixel that the first flow fetches from above the mouth
+    landmarks: (B, 68, 2) of the picture that is fetched from. thinner: (B,) how much of each lip is taken away in its
+    middle, from the inside, in fractions of the crop. A pixel that the first flow fetches from above the mouth
     is the upper lip's, one that the second fetches from below it the lower's, and what both claim goes to the nearer:
-    lips that meet cover the teeth, where one smooth flow would squeeze them. Off the corners the two fade into one.
+    lips that meet cover the teeth, where one smooth flow would squeeze them. What neither claims lies behind the lips:
+    teeth that were to be seen stay where they are, as the head does, and the rest is the hole. Off the corners all
+    fade into one.
     """
     size = flows.shape[-1]
-    centre = (torch.arange(size, device=flows.device) + 0.5) / size
-    places = flows + torch.stack([centre.expand(size, size), centre[:, None].expand(size, size)])
+    places = flows + _centres(size, flows.device)
     x, y = places[:, :, 0], places[:, :, 1]
-    corners = landmarks[:, [60, 64], 0].view(-1, 2, 1, 1)
-    middle = x.mean(1)
-    beyond = F.relu(corners[:, 0] - middle) + F.relu(middle - corners[:, 1])
-    under = y[:, 0] - _height(landmarks[:, UPPER_EDGE], x[:, 0])
-    over = _height(landmarks[:, LOWER_EDGE], x[:, 1]) - y[:, 1]
+    beyond = _beyond(landmarks, x.mean(1))
+    thin = thinner.view(-1, 1, 1) * _rounded(landmarks, x.mean(1))
+    under = y[:, 0] - _height(landmarks[:, UPPER_EDGE], x[:, 0]) + thin
+    over = _height(landmarks[:, LOWER_EDGE], x[:, 1]) - y[:, 1] + thin
     soft = 0.5 / size + 0.4 * beyond
     first, second = (soft * F.softplus(depth / soft) + 1e-12 for depth in (under, over))  # lips may overlap by far
-    return torch.lerp(flows[:, 0], flows[:, 1], (first / (first + second))[:, None])
+    lips = torch.lerp(flows[:, 0], flows[:, 1], (first / (first + second))[:, None])
+    behind = _filled(torch.minimum(under, over), beyond)
+    seen = ((gaps(landmarks) - SHUT) / (APART - SHUT)).clamp(0, 1).view(-1, 1, 1, 1) * inside(landmarks, size)
+    return lips * (1 - torch.minimum(behind, seen)), F.relu(behind - seen)
+
+
+def inside(landmarks: Tensor, size: int) -> Tensor:
+    """(B, 1, size, size): 1 between the inner lips, 0 elsewhere, with an edge of a pixel."""
+    x, y = _centres(size, landmarks.device)[:, None]
+    depth = torch.minimum(y - _height(landmarks[:, UPPER_EDGE], x), _height(landmarks[:, LOWER_EDGE], x) - y)
+    return _filled(depth, _beyond(landmarks, x))
+
+
+def _filled(depth: Tensor, beyond: Tensor) -> Tensor:
+    """(B, 1, S, S): 1 a pixel deep between lips and not beyond their corners; both in fractions of the crop."""
+    return ((depth * depth.shape[-1]).clamp(0, 1) * (1 - beyond / 0.01).clamp(min=0))[:, None]
+
+
+def _rounded(landmarks: Tensor, x: Tensor) -> Tensor:
+    """(B, S, S): 1 in the middle of the mouth, 0 from its corners on, in an arc along ``x`` (B, S, S)."""
+    first, last = landmarks[:, [60, 64], 0].view(-1, 2, 1, 1).unbind(1)
+    return (F.relu(4 * (x - first) * (last - x) / (last - first).square().clamp(min=1e-4)) + 1e-6).sqrt()
+
+
+def _beyond(landmarks: Tensor, x: Tensor) -> Tensor:
+    """(B, S, S): how far ``x`` (B or 1, S, S) lies off the corners of the mouth."""
+    first, last = landmarks[:, [60, 64], 0].view(-1, 2, 1, 1).unbind(1)
+    return F.relu(first - x) + F.relu(x - last)
+
+
+def _centres(size: int, device: torch.device) -> Tensor:
+    """(2, size, size): the middles of the pixels, x and y, in fractions of the crop."""
+    centre = (torch.arange(size, device=device) + 0.5) / size
+    return torch.stack([centre.expand(size, size), centre[:, None].expand(size, size)])
 
 
 def _height(line: Tensor, x: Tensor) -> Tensor:
-    """(B, H, W): how low the ``line`` through (B, N, 2), left to right, is at ``x`` (B, H, W); level off its ends."""
+    """(B, H, W): how low the ``line`` (B, N, 2), left to right, is at ``x`` (B or 1, H, W); level off its ends."""
     run = (line[:, 1:] - line[:, :-1])[..., None, None]
-    height = line[:, :1, 1, None].expand_as(x)
+    height = line[:, :1, 1, None]
     for i in range(line.shape[1] - 1):
         width = run[:, i, 0].clamp(min=1e-3)
         along = torch.minimum(F.relu(x - line[:, i, 0, None, None]), width)
@@ -211,7 +252,7 @@ def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
 
 def local(displacement: Tensor) -> Tensor:
     """(52, 68, 2) without what is only correlated: mouth and jaw move no brow or eye, brows and eyes no mouth or jaw.
-    And a whole pucker.
+    And a whole pucker and inner brow.
 
     Smiles raise cheeks in photographs, which narrows eyes; an edit that moves them along costs more of the person. And
     faces smile with both corners, so each side's muscle moved both: what the two do together is shared out by side.
@@ -228,5 +269,6 @@ def local(displacement: Tensor) -> Tensor:
             there = MIRROR[here]
             both = displacement[here] + displacement[there]
             displacement[here], displacement[there] = left * both, (1 - left) * both
-    displacement[BLENDSHAPES.index("mouthPucker")] *= PUCKER
+    for name, more in RARE.items():
+        displacement[BLENDSHAPES.index(name)] *= more
     return displacement

@@ -1,7 +1,8 @@
 """flowfill: an edit that does not depend on resolution.
 
-The generator looks at an aligned crop and says how far every pixel moves (*flow*), and what motion cannot give (teeth,
-creases, shadow: a *mask* times a *colour*, added). The editor applies both to the photograph at its own resolution.
+The generator looks at an aligned crop and says how far every pixel moves (*flow*) and what creases and shadows are
+added (*delta*). The editor applies both to the photograph at its own resolution. What comes to be seen between parting
+lips can neither be moved nor added: the picture gets a hole there, which another network fills (``mouth.py``).
 
 Motion starts from a linear model, fitted before training: how each of 68 landmarks moves with each of 52 blendshapes.
 Half of each batch has an answer. A mouth can be closed by geometry (``geometry.py``), so a real face whose mouth was
@@ -13,7 +14,8 @@ in its place is fooled within minutes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,36 +25,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE
+from mien.lab import mouth
 from mien.lab.augment import jittered, relit, wobbled
-from mien.lab.blocks import Modulated, Stage, ramp, softened, warp
+from mien.lab.blocks import Stage, softened, warp
+from mien.lab.change import STILL, Change, Generator
 from mien.lab.faces import Faces
-from mien.lab.geometry import (
-    ABOVE,
-    BELOW,
-    LIPS,
-    around,
-    coarse_flow,
-    fit_displacement,
-    gaps,
-    local,
-    moves,
-    overlapped,
-    reshaped,
-)
+from mien.lab.geometry import LIPS, around, fit_displacement, gaps, local, moves, reshaped
 from mien.lab.losses import hinge_critic, total, total_variation
 from mien.lab.method import Edit, Method, Optimizer, Recipe, Terms, Turn
-from mien.lab.paint import OPENS, added
 from mien.lab.readers.emotion import Emotion, EmotionConfig
 from mien.lab.readers.identity import Identity, IdentityConfig
 from mien.target import prototypes, reached
 
 MOVABLE = [i for i, name in enumerate(BLENDSHAPES) if name not in GAZE and name != "_neutral"]
-
-CLOSES = 0.25
-"""How much farther all moves where the lips close: by what training has them do, half a smile is left."""
-STILL = 0.003
-"""Motion shorter than this share of the crop is none, so that what hardly moves keeps its grain; all other is so much
-shorter. Grows with the edit, as the motion does."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +73,7 @@ class FlowFillConfig:
     partial: float = 0.25
     """Share of the training edits without an answer that stop short of the full target."""
     head_start: int = 0
-    """Steps in which the critic learns alone; some 200 where the generator comes without it (--from default)."""
+    """Steps in which the critics learn alone; some 200 where the generator comes without them (--from default)."""
     lr: float = 2e-4
     """Adam's learning rate of the generator; the critic has twice as much."""
 
@@ -108,13 +93,13 @@ class Lesson:
 
 
 class FlowFill(Method):
-    """U-Net generator and patch critic; see the module's docstring."""
+    """A generator, a filler of mouths, and a critic for each; see the module's docstring."""
 
     Config = FlowFillConfig
     reads: ClassVar[frozenset[str]] = frozenset({"image", "blendshapes", "landmarks"})
     source_fields: ClassVar[tuple[str, ...]] = ("image", "blendshapes", "landmarks")
     condition: ClassVar[tuple[str, ...]] = ("blendshapes",)
-    average: ClassVar[tuple[str, ...]] = ("generator",)
+    average: ClassVar[tuple[str, ...]] = ("generator", "filler")
     recipe: ClassVar[Recipe] = Recipe(batch=20, steps=5_200, balance=(0.3, 0.6), decay=0.4)
     recipes: ClassVar[dict[str, dict[str, Any]]] = {
         "adapt": {"head_start": 200, "lr": 5e-5, "batch": 10, "steps": 600, "decay": 0.5}
@@ -125,6 +110,8 @@ class FlowFill(Method):
         super().__init__(config)
         self.generator = Generator(config.width)
         self.critic = Critic(config.width)
+        self.filler = mouth.Filler(config.width)
+        self.mouth_critic = mouth.MouthCritic(config.width)
         if config.identity:
             self.identity = Identity(IdentityConfig()).requires_grad_(False)
         if config.emotion:
@@ -134,18 +121,21 @@ class FlowFill(Method):
         self.generator.displacement.copy_(local(fit_displacement(faces)))
 
     def optimizer(self, network: str) -> Optimizer:
-        return Optimizer(lr=self.config.lr * (2 if network == "critic" else 1), betas=(0.5, 0.99))
+        twice = network in ("critic", "mouth_critic")
+        return Optimizer(lr=self.config.lr * (2 if twice else 1), betas=(0.5, 0.99))
 
     def turns(self, step: int) -> list[Turn]:
+        steep = partial(mouth.critic_loss, steep=step % mouth.LAZY == 0)
         turns = [
             Turn("critic", ("critic",), self.critic_loss),
+            Turn("mouth_critic", ("mouth_critic",), partial(self.mouth_loss, steep)),
+            Turn("filler", ("filler",), partial(self.mouth_loss, mouth.filler_loss)),
             Turn("generator", ("generator",), self.generator_loss),
         ]
-        return turns[:1] if step < self.config.head_start else turns
+        return turns[:2] if step < self.config.head_start else turns
 
     def edit(self, source: Faces, target: Faces, intensity: Tensor) -> Edit:
-        _, flow, delta, *_ = self._change(source, target, intensity)
-        return Edit((warp(source.image, flow) + delta).clamp(-1, 1), flow, delta)
+        return self._change(source, target, intensity)[1].edit(source.image)
 
     def critic_loss(self, source: Faces, target: Faces) -> Terms:
         """Real faces are those whose expressions are asked for, so that fakes and reals differ in nothing else."""
@@ -163,24 +153,26 @@ class FlowFill(Method):
         with torch.no_grad():
             lesson = self.lesson(source, target)
         source, truth, known = lesson.source, lesson.truth, len(lesson.truth)
-        goal, flow, delta, mask, residual, coarse = self._change(source, lesson.target, lesson.intensity)
-        fake = (warp(source.image, flow) + delta).clamp(-1, 1)
+        goal, change = self._change(source, lesson.target, lesson.intensity)
+        fake = change.edit(source.image).image
         score, read = self.critic(jittered(fake))
         ends = source.landmarks + self._moves(source.blendshapes, goal)
         lips = around(ends[:, LIPS], fake.shape[-1])
         weight = 1 + 5 * torch.maximum(lips, around(source.landmarks[:, LIPS], fake.shape[-1]))[:known]
         layers = zip(self.critic.layers(fake[:known]), self.critic.layers(truth), strict=True)
         paid = 1 + (self.config.outside - 1) * (1 - lips)
-        astray = torch.where(coarse.square().sum(1, keepdim=True) < STILL**2, self.config.stray, 1.0)
+        astray = torch.where(change.coarse.square().sum(1, keepdim=True) < STILL**2, self.config.stray, 1.0)
+        painted = (1 - change.hole) * change.delta
+        rough = (change.mask, 100 * change.residual, 10 * painted)
         terms = {
             "fool": -self.config.fool * total([scale.mean() for scale in score]),
             "expression": self.config.expression * F.l1_loss(read[known:, MOVABLE], goal[known:, MOVABLE]),
             "answer": self.config.answer * (weight * (fake[:known] - truth).abs()).mean(),
             "match": self.config.match * total([F.l1_loss(ours, theirs.detach()) for ours, theirs in layers]),
-            "change": self.config.change * (paid * delta.abs()).mean(),
-            "mask": self.config.mask * mask.mean(),
-            "smooth": self.config.smooth * total([total_variation(x) for x in (mask, 100 * residual, 10 * delta)]),
-            "motion": self.config.motion * (astray * flow.abs()).mean(),
+            "change": self.config.change * (paid * painted.abs()).mean(),
+            "mask": self.config.mask * change.mask.mean(),
+            "smooth": self.config.smooth * total([total_variation(x) for x in rough]),
+            "motion": self.config.motion * (astray * (1 - change.hole) * change.flow.abs()).mean(),
         }
         if self.config.identity:
             alike = F.cosine_similarity(self.identity(source.image), self.identity(fake))
@@ -190,6 +182,10 @@ class FlowFill(Method):
             seen = self.emotion(shown).float().gather(1, lesson.asked[asked][:, None])
             terms["emotion"] = self.config.emotion * (1 - seen).mean()
         return terms
+
+    def mouth_loss(self, loss: Callable[..., Terms], source: Faces, target: Faces) -> Terms:
+        """One of ``mouth.py``'s, of the faces whose expressions are asked for."""
+        return loss(self.filler, self.mouth_critic, target)
 
     def lesson(self, source: Faces, target: Faces) -> Lesson:
         """The first half of the batch with answers, the rest as it is.
@@ -224,10 +220,15 @@ class FlowFill(Method):
             torch.where(intensity == 1, asked, -1),
         )
 
-    def _change(self, source: Faces, target: Faces, intensity: Tensor) -> tuple[Tensor, ...]:
+    def _change(self, source: Faces, target: Faces, intensity: Tensor) -> tuple[Tensor, Change]:
+        """What is asked for, (B, 52), and what is done."""
         start = source.blendshapes
         difference = (target.blendshapes - start) * self._movable(start) * intensity.view(-1, 1)
-        return (start + difference, *self.generator(source.image, source.landmarks, start + difference, difference))
+        goal = start + difference
+        change = self.generator(source.image, source.landmarks, goal, difference)
+        moved = warp(softened(source.image), change.flow) + change.delta
+        filled = self.filler(moved, change.hole, goal)
+        return goal, replace(change, delta=change.delta + filled - moved)
 
     def _moves(self, start: Tensor, end: Tensor) -> Tensor:
         """(B, 68, 2): how far the linear model moves each landmark."""
@@ -237,72 +238,6 @@ class FlowFill(Method):
         movable = torch.zeros(len(BLENDSHAPES), device=like.device)
         movable[MOVABLE] = 1
         return movable
-
-
-class Generator(nn.Module):
-    """(image, landmarks, goal, difference) -> flow (B, 2, S, S), delta (B, 3, S, S), mask (B, 1, S, S), residual,
-    coarse (both as flow).
-
-    Flow is coarse, the linear model's, plus the residual, less what is as good as still. Where lips meet it is put
-    together of two, the upper lip's and the lower's, so that they cover the teeth.
-
-    It looks at a softened image, so that a sharp portrait looks to it as the news photographs that it learned from. The
-    delta, mask times colour, is free where mouth and eyes are open or will be; elsewhere it is light alone, soft and no
-    more than a little: creases and shadows need no colour, and the spots that fool a critic do.
-    """
-
-    displacement: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("displacement", torch.zeros(len(BLENDSHAPES), 68, 2))
-        w, c = width, 128
-        self.embed = nn.Sequential(nn.Linear(2 * len(BLENDSHAPES), c), nn.SiLU(), nn.Linear(c, c), nn.SiLU())
-        self.enter = nn.Conv2d(32, w, 3, padding=1)
-        self.block1 = Modulated(w, c)
-        self.down1 = nn.Conv2d(w, 2 * w, 4, 2, 1)
-        self.block2 = Modulated(2 * w, c)
-        self.down2 = nn.Conv2d(2 * w, 4 * w, 4, 2, 1)
-        self.deep = nn.ModuleList(Modulated(4 * w, c) for _ in range(2))
-        self.up2 = nn.Conv2d(4 * w, 2 * w, 3, padding=1)
-        self.merge2 = nn.Conv2d(4 * w, 2 * w, 3, padding=1)
-        self.block3 = Modulated(2 * w, c)
-        self.up1 = nn.Conv2d(2 * w, w, 3, padding=1)
-        self.merge1 = nn.Conv2d(2 * w, w, 3, padding=1)
-        self.block4 = Modulated(w, c)
-        self.leave = nn.Conv2d(w, 24, 3, padding=1)
-        with torch.no_grad():
-            self.leave.weight.mul_(0.1)
-
-    def forward(self, image: Tensor, landmarks: Tensor, goal: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
-        image = softened(image)
-        spread = partial(coarse_flow, landmarks, difference, self.displacement, image.shape[-1])
-        ends = landmarks + moves(difference, self.displacement)
-        closing = ((gaps(landmarks) - gaps(ends)) / OPENS).clamp(0, 1).view(-1, 1, 1, 1)
-        halves = torch.stack([spread(part) for part in (ABOVE, BELOW)], 1)
-        coarse = torch.lerp(spread(), overlapped(halves, landmarks), closing)
-        condition = self.embed(torch.cat([goal, 4 * difference], 1))
-        warped = warp(image, coarse)
-        x = torch.cat([image, warped, 20 * coarse], 1)
-        x1 = self.block1(self.enter(F.pixel_unshuffle(x, 2)), condition)
-        x2 = self.block2(self.down1(x1), condition)
-        x = self.down2(x2)
-        for block in self.deep:
-            x = block(x, condition)
-        x = self.merge2(torch.cat([self.up2(F.interpolate(x, scale_factor=2.0)), x2], 1))
-        x = self.block3(x, condition)
-        x = self.merge1(torch.cat([self.up1(F.interpolate(x, scale_factor=2.0)), x1], 1))
-        x = self.block4(x, condition)
-        out = F.pixel_shuffle(self.leave(F.silu(x)), 2).float()
-        opened = ramp(difference.abs().amax(1))
-        residual = opened * 0.06 * torch.tanh(out[:, :2])
-        mask = opened * torch.sigmoid(out[:, 2:3])
-        delta = added(mask * torch.tanh(out[:, 3:]), image, warped, landmarks, ends)
-        further = 1 + CLOSES * closing
-        met = overlapped((halves + residual[:, None]) * further[:, None], landmarks)
-        flow = torch.lerp(coarse + residual, met, closing)
-        length = flow.square().sum(1, keepdim=True).add(1e-12).sqrt()
-        return flow * F.relu(1 - STILL * opened / length), delta, mask, residual, coarse
 
 
 class Critic(nn.Module):
