@@ -501,6 +501,25 @@ def test_a_mouth_that_opens_is_filled_and_one_that_closes_is_not(drawn: Path) ->
         assert not green(source, target).any()
 
 
+@torch.no_grad()
+def test_lips_that_close_are_brought_nearer_and_others_left(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = FlowFill(FlowFillConfig(size=64, width=8)).eval()
+    method.prepare(faces(drawn, size=64).faces)
+    shut, wide = of_label(drawn, NEUTRAL, 64), of_label(drawn, SURPRISED, 64)
+
+    def flow(source: Faces, target: Faces, meet: float) -> Tensor:
+        monkeypatch.setattr("mien.lab.change.MEET", meet)
+        return method.edit(source, target, torch.ones(len(source))).flow
+
+    nearer = flow(wide, shut, 0.6) - flow(wide, shut, 0.0)
+    corner = (wide.landmarks[0, 48] * 64).long().tolist()
+    assert nearer[0, 1].max() > 0.01, "the lower lip up"
+    assert nearer[0, 1].min() < -0.005, "the upper lip down"
+    assert nearer[0, 0].abs().max() < 0.02
+    assert nearer[0, :, : corner[1] - 14].abs().max() < 1e-3, "eyes and brows"
+    assert torch.equal(flow(shut, wide, 0.6), flow(shut, wide, 0.0))
+
+
 def test_what_pulls_lips_apart_is_taken_out_and_what_pulls_both_stays() -> None:
     apart = torch.zeros(1, 2, 64, 64)
     apart[:, 1, :40], apart[:, 1, 40:] = -0.02, 0.02

@@ -14,17 +14,18 @@ from mien.lab.blocks import Modulated, ramp, softened, warp
 from mien.lab.geometry import ABOVE, BELOW, LEFT_EYE, LIPS, RIGHT_EYE, coarse_flow, gaps, layered, moves, oval
 from mien.lab.method import Edit
 
-CLOSES = 0.25
-"""How much farther all moves where the lips close: by what training has them do, half a smile is left."""
 OPENS = 0.006
-"""Lips part or close as far as the linear model moves them ``OPENS`` (shares of the crop) apart or together."""
+"""Lips part where the linear model moves them ``OPENS`` apart (shares of the crop), and a little where less."""
 THIN, THINNEST = 1.3, 0.024
 """Lips that are drawn apart grow thinner: in its middle each loses ``THIN`` of how far they part, at most ``THINNEST``
 (shares of the crop). So a smile shows its teeth without pushing the face about."""
+MEET = 1.0
+"""Lips that close come nearer by this share than the linear model says, which leaves half a smile; the upper by a third
+of it."""
 STILL = 0.003
 """Motion shorter than this share of the crop is none, so that what hardly moves keeps its grain; all other is so much
 shorter. Grows with the edit, as the motion does."""
-SHADE = 0.1
+SHADE = 0.06
 """The share by which skin may grow darker or lighter, and only softly: creases and shadows, never a spot."""
 
 
@@ -102,13 +103,15 @@ class Generator(nn.Module):
         opened = ramp(difference.abs().amax(1))
         residual = opened * 0.06 * torch.tanh(out[:, :2])
         ends = landmarks + moves(difference, self.displacement)
-        wider = (gaps(ends) - gaps(landmarks)) / OPENS
-        parting, closing = (x.clamp(0, 1).view(-1, 1, 1, 1) for x in (wider, -wider))
+        wider = gaps(ends) - gaps(landmarks)
+        parting = (wider / OPENS).clamp(0, 1).view(-1, 1, 1, 1)
         lips = torch.maximum(*(oval(points[:, LIPS], size) for points in (landmarks, ends)))
         residual = torch.lerp(residual, alike(residual), parting * lips)
-        halves = (halves + residual[:, None]) * (1 + CLOSES * closing)[:, None]
+        meet = MEET * F.relu(-wider).view(-1, 1, 1, 1) * lips
+        down = torch.cat([torch.zeros_like(meet), meet], 1)
+        halves = halves + residual[:, None] + torch.stack([-0.35 * down, 0.65 * down], 1)
         length = halves.square().sum(2, keepdim=True).add(1e-12).sqrt()
-        thinner = (THIN * (gaps(ends) - gaps(landmarks))).clamp(0, THINNEST)
+        thinner = (THIN * wider).clamp(0, THINNEST)
         flow, hole = layered(halves * F.relu(1 - STILL * opened[:, None] / length), landmarks, thinner)
         mask = opened * torch.sigmoid(out[:, 2:3])
         delta = added(1.2 * mask * torch.tanh(out[:, 3:]), image, landmarks, ends)
