@@ -12,7 +12,7 @@ from torch import Tensor
 from mien.expressions import EXPRESSIONS
 from mien.lab import mouth
 from mien.lab.faces import Faces
-from mien.lab.geometry import inside
+from mien.lab.geometry import gaps, inside
 from mien.lab.mouth import Filler, MouthCritic
 
 SIZE = 64
@@ -51,6 +51,20 @@ def test_holes_are_mouths_some_with_a_part_left() -> None:
     partly = (holes < 0.98 * whole).float().mean()
     assert 0.15 < partly < mouth.PARTLY + 0.08
     assert (holes > 0.1 * whole).all()
+
+
+@torch.no_grad()
+def test_the_lips_of_some_are_nearer_and_the_rest_as_they_were(drawn: Path) -> None:
+    torch.manual_seed(0)
+    face = wide(drawn)
+    nearer = mouth.narrowed(face)
+    share = gaps(nearer.landmarks) / gaps(face.landmarks)
+    left = (nearer.image == face.image).flatten(1).all(1)
+    assert 0.1 < left.float().mean() < 0.5
+    assert torch.equal(nearer.landmarks[left], face.landmarks[left])
+    assert share[~left].min() > 0.15
+    assert share[~left].max() < 1.05
+    assert share[~left].mean() < 0.75
 
 
 def test_the_critic_learns_to_tell_and_r1_counts_its_slope(drawn: Path) -> None:
