@@ -33,8 +33,8 @@ def test_the_second_face_is_edited_and_nothing_else_and_the_download_is_the_comm
     give(page, pictures / "two.png", "all 2 faces.*480 × 260")
     page.locator("#faces button").nth(2).click()
     says(page, "face 2 of 2")
-    page.get_by_text("Happiness", exact=True).first.click()
-    says(page, "happiness")
+    page.get_by_text("Surprise", exact=True).first.click()
+    says(page, "surprise")
     before = shown(page)[1]
     box = page.locator("#intensity input[type=range]").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] / 2)
@@ -47,12 +47,12 @@ def test_the_second_face_is_edited_and_nothing_else_and_the_download_is_the_comm
     intensity = float(page.locator("#intensity input[type=number]").input_value())
     says(page, f"intensity {intensity:g} ")
     mine = saved(page, "#save", tmp_path)
-    assert mine.name == "two-happiness.png"
-    words = ("--to", "happiness", "--intensity", intensity, "--face", 2, "-o", tmp_path / "cli.png")
+    assert mine.name == "two-surprise.png"
+    words = ("--to", "surprise", "--intensity", intensity, "--face", 2, "-o", tmp_path / "cli.png")
     typed("edit", pictures / "two.png", *words)
     assert mine.read_bytes() == (tmp_path / "cli.png").read_bytes()
     changed = (np.asarray(Image.open(mine)) != np.asarray(Image.open(pictures / "two.png"))).any(-1)
-    assert changed[30:230, 270:470].mean() > 0.01  # she smiles already: little is left to do
+    assert changed[30:230, 270:470].mean() > 0.05
     assert not changed[:, :260].any()
 
 

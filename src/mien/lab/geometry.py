@@ -18,6 +18,7 @@ from mien.lab.faces import Faces
 
 RIGHT_EYE, LEFT_EYE, LIPS = list(range(36, 42)), list(range(42, 48)), list(range(48, 68))
 SOFT = 0.005
+SPREAD = 0.055
 INNER_UPPER, INNER_LOWER = [61, 62, 63], [67, 66, 65]  # opposite each other, left to right
 UPPER_EDGE, LOWER_EDGE = [60, 61, 62, 63, 64], [60, 67, 66, 65, 64]  # of the mouth between the lips
 OUTER_UPPER, OUTER_LOWER = [50, 51, 52], [58, 57, 56]
@@ -143,7 +144,7 @@ def coarse_flow(
     """Spread the linear displacement of the landmarks, or those in ``part``, to a flow (B, 2, size, size), in fractions
     of the crop.
 
-    Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma 0.055) around where the landmarks
+    Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma SPREAD) around where the landmarks
     end up; 0.3 in the denominator lets it fade where no landmark is near. What such a mean takes from a landmark's own
     displacement is added to it before, so that landmarks go nearly where they should. Gaussians factor into rows and
     columns.
@@ -152,10 +153,10 @@ def coarse_flow(
     move = moves(difference, displacement)[:, part]
     ends = landmarks[:, part] + move
     centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
-    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * 0.055**2))  # (B, N, 2, size)
+    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * SPREAD**2))  # (B, N, 2, size)
     column, row = near[:, :, 0], near[:, :, 1]
     with torch.autocast(landmarks.device.type, enabled=False):
-        close = torch.exp(-(ends[:, :, None] - ends[:, None]).square().sum(3) / (2 * 0.055**2))
+        close = torch.exp(-(ends[:, :, None] - ends[:, None]).square().sum(3) / (2 * SPREAD**2))
         move = 2 * move - close @ move / (close.sum(2, keepdim=True) + 0.3)
         weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
         sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
@@ -176,8 +177,8 @@ def layered(flows: Tensor, landmarks: Tensor, thinner: Tensor) -> tuple[Tensor, 
     size = flows.shape[-1]
     places = flows + _centres(size, flows.device)
     x, y = places[:, :, 0], places[:, :, 1]
-    beyond = _beyond(landmarks, x.mean(1))
-    thin = thinner.view(-1, 1, 1) * _rounded(landmarks, x.mean(1))
+    middle = x.mean(1)
+    beyond, thin = _beyond(landmarks, middle), thinner.view(-1, 1, 1) * _rounded(landmarks, middle)
     under = y[:, 0] - _height(landmarks[:, UPPER_EDGE], x[:, 0]) + thin
     over = _height(landmarks[:, LOWER_EDGE], x[:, 1]) - y[:, 1] + thin
     soft = 0.5 / size + 0.4 * beyond

@@ -123,10 +123,7 @@ def critic_loss(filler: Filler, critic: MouthCritic, faces: Faces, steep: bool =
 
     steep: whether R1 (Mescheder et al. 2018), the mean over patches, is asked for; for every ``LAZY``-th step.
     """
-    faces = narrowed(faces)
-    hole = made(faces.landmarks, faces.image.shape[-1])
-    seen = softened(faces.image)
-    truth = torch.lerp(seen, faces.image, hole)
+    faces, hole, seen, truth = _asked(faces)
     with torch.no_grad():
         fake = filler(seen, hole, faces.blendshapes)
     share = _share(hole)
@@ -141,10 +138,7 @@ def critic_loss(filler: Filler, critic: MouthCritic, faces: Faces, steep: bool =
 
 def filler_loss(filler: Filler, critic: MouthCritic, faces: Faces) -> Terms:
     """L1 to what was there, alike to the critic's layers, and called real by it."""
-    faces = narrowed(faces)
-    hole = made(faces.landmarks, faces.image.shape[-1])
-    seen = softened(faces.image)
-    truth = torch.lerp(seen, faces.image, hole)
+    faces, hole, seen, truth = _asked(faces)
     fake = filler(seen, hole, faces.blendshapes)
     score, layers = critic(fake, hole)
     with torch.no_grad():
@@ -155,6 +149,13 @@ def filler_loss(filler: Filler, critic: MouthCritic, faces: Faces) -> Terms:
         "match": 5 * total([F.l1_loss(ours, theirs) for ours, theirs in zip(layers, answers, strict=True)]),
         "fool": -1.0 * (score * share).sum() / (share.sum() + 1),
     }
+
+
+def _asked(faces: Faces) -> tuple[Faces, Tensor, Tensor, Tensor]:
+    """Real mouths as a question: the faces, their holes, what is seen around these, and the answer."""
+    faces = narrowed(faces)
+    hole, seen = made(faces.landmarks, faces.image.shape[-1]), softened(faces.image)
+    return faces, hole, seen, torch.lerp(seen, faces.image, hole)
 
 
 def _share(hole: Tensor) -> Tensor:
