@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from looking import expect, focused, keep, saved, says, typed
 
@@ -21,6 +22,16 @@ def clip(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "me.mp4"
     typed("perform", pictures / "me.jpg", "--to", "surprise", "--seconds", 0.64, "-o", path)
     return path
+
+
+def _frames(path: Path) -> np.ndarray:
+    """(N, H, W, 3) uint8. x264 may code the same frames to other bytes when the processor is shared (mbtree, AVX-512):
+    one time in seventy here, by at most 0.006 levels in the mean.
+    """
+    import av
+
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def opened(page: Any, tab: str) -> Any:
@@ -122,7 +133,9 @@ def test_a_clip_is_edited_along_the_timeline(visit: Callable[..., Any], clip: Pa
     mine = saved(page, "#clip-out a", tmp_path)
     assert mine.name == "me-anger.mp4"
     typed("edit", clip, "--to", "anger", "--keys", "0:0,0.3:1", "-o", tmp_path / "cli.mp4")
-    assert mine.read_bytes() == (tmp_path / "cli.mp4").read_bytes()
+    here, there = (_frames(path).astype(np.float32) for path in (mine, tmp_path / "cli.mp4"))
+    assert np.abs(here - there).mean() < 0.03  # an intensity of 0.95 in place of 1 is ten times as far off
+    assert np.abs(here - _frames(clip)).mean() > 0.3
 
 
 def test_a_wrong_curve_is_told(visit: Callable[..., Any]) -> None:
