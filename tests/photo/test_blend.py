@@ -48,6 +48,18 @@ def test_flow_fetches_from_the_right_and_below() -> None:
     assert edited[100:104, 120:124].max() < 5
 
 
+def test_lips_that_meet_show_nothing_of_what_was_between_them() -> None:
+    rgb = np.zeros((320, 320, 3), np.uint8)
+    rgb[:140, :, 0], rgb[140:180], rgb[180:, :, 2] = 200, 255, 200  # a red lip, teeth, a blue lip
+    flow, delta = nothing()
+    flow[1, :16], flow[1, 16:] = -0.08, 0.08
+    m = matrix(0, 0, 320)
+    edited = apply(rgb, m, weights(m, [], 32), flow, delta)[100:220, 80:240]
+    assert edited[..., 1].max() < 20, "no white between them"
+    assert (edited[:58, :, 0] > 190).all()
+    assert (edited[62:, :, 2] > 190).all()
+
+
 def test_delta_is_added_on_the_scale_of_minus_one_to_one() -> None:
     rgb = np.full((100, 100, 3), 100, np.uint8)
     flow, delta = nothing()

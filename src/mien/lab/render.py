@@ -14,6 +14,9 @@ GRAIN = 0.25
 """Chosen on photographs moved by parts of a pixel: their fine grain (variance of the Laplacian) then stays, within a
 tenth at a quarter of a pixel; at half a pixel 0.6 of it would be left without."""
 
+TEAR = 0.05
+"""A flow that differs by more, in fractions of the crop, from a pixel of the crop to the next but one, is torn."""
+
 
 class Render(nn.Module):
     """See ``forward``."""
@@ -41,7 +44,7 @@ class Render(nn.Module):
             padding_mode="zeros",
             align_corners=False,
         )
-        move = control[:, :2].permute(0, 2, 3, 1) @ to_photo.T
+        move = _torn(control[:, :2], flow * weight, in_crop).permute(0, 2, 3, 1) @ to_photo.T
         change = control[:, 2:] * 127.5
         grid = (where + move) / torch.stack([torch.as_tensor(width), torch.as_tensor(height)]).float() * 2 - 1
         fetched = F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
@@ -49,6 +52,21 @@ class Render(nn.Module):
         edited = (fetched + change).round().clamp(0, 255)
         still = (move.abs().amax(-1)[:, None] < 0.02) & (change.abs().amax(1, keepdim=True) < 0.5)
         return torch.where(still, picture, edited).permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def _torn(move: Tensor, flow: Tensor, in_crop: Tensor) -> Tensor:
+    """``move``, (1, 2, H, W) sampled from ``flow`` (1, 2, S, S) at ``in_crop``, as it is on the nearer side of a tear.
+
+    Where closing lips meet, one half of the face goes up and the other down. What lies between the two flows would
+    fetch what is between the lips: teeth, in a line.
+    """
+    down = flow[:, 1:]
+    sides = torch.cat([-F.max_pool2d(-down, 3, 1, 1), F.max_pool2d(down, 3, 1, 1)], 1)
+    sides = F.grid_sample(sides, in_crop * 2 - 1, mode="nearest", padding_mode="zeros", align_corners=False)
+    low, high = sides[:, :1], sides[:, 1:]
+    across = move[:, 1:]
+    nearer = torch.where(2 * across > low + high, high, low)
+    return torch.cat([move[:, :1], torch.where(high - low > TEAR, nearer, across)], 1)
 
 
 def _lost(fetched: Tensor, between: Tensor) -> Tensor:
