@@ -13,8 +13,8 @@ from tiny import faces, tiny, trainer_of
 from torch import Tensor
 
 from mien.expressions import BLENDSHAPES, EXPRESSIONS, GAZE, LANDMARK_MIRROR, MIRROR
-from mien.lab.blocks import softened, warp
-from mien.lab.change import SHADE, STILL, Generator, added, alike
+from mien.lab.blocks import overall, softened, warp
+from mien.lab.change import SHADE, STILL, Generator, added
 from mien.lab.data import FaceTable, weighted
 from mien.lab.faces import Faces
 from mien.lab.geometry import LEFT_EYE, LIPS, RARE, RIGHT_EYE, coarse_flow, fit_displacement, gaps, local
@@ -523,8 +523,8 @@ def test_lips_that_close_are_brought_nearer_and_others_left(drawn: Path, monkeyp
 def test_what_pulls_lips_apart_is_taken_out_and_what_pulls_both_stays() -> None:
     apart = torch.zeros(1, 2, 64, 64)
     apart[:, 1, :40], apart[:, 1, 40:] = -0.02, 0.02
-    assert alike(apart)[:, 1, 40].abs().max() < 0.003
-    torch.testing.assert_close(alike(torch.full_like(apart, 0.02)), torch.full_like(apart, 0.02))
+    assert overall(apart)[:, 1, 40].abs().max() < 0.003
+    torch.testing.assert_close(overall(torch.full_like(apart, 0.02)), torch.full_like(apart, 0.02))
 
 
 @torch.no_grad()

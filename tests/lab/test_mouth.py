@@ -41,6 +41,19 @@ def test_outside_the_hole_nothing_changes_and_inside_nothing_is_seen(drawn: Path
     torch.testing.assert_close(filler(other, hole, face.blendshapes) * hole.floor(), filled * hole.floor())
 
 
+def test_what_lies_deep_in_a_mouth_is_shown_lighter_and_gums_and_lips_as_they_are() -> None:
+    image = torch.full((1, 3, SIZE, SIZE), -0.2)
+    image[..., 34:36, 30:34] = 0.99
+    hole = torch.zeros(1, 1, SIZE, SIZE)
+    hole[..., 30:40, 20:44] = 1
+    shown = mouth.lightened(image, hole)
+    torch.testing.assert_close(shown[..., 32, 24], (1 + mouth.BRIGHTER) * (1 + image[..., 32, 24]) - 1)
+    assert shown.max() == 1, "no lighter than white"
+    rim = torch.ones_like(hole, dtype=torch.bool)
+    rim[..., 31:39, 21:43] = False
+    assert torch.equal(shown[rim.expand_as(image)], image[rim.expand_as(image)])
+
+
 @torch.no_grad()
 def test_holes_are_mouths_some_with_a_part_left() -> None:
     torch.manual_seed(0)

@@ -66,6 +66,14 @@ def softened(image: Tensor) -> Tensor:
     return torch.stack([share / 16 * y[..., i : i + height, :] for i, share in enumerate(BINOMIAL)]).sum(0)
 
 
+def overall(x: Tensor) -> Tensor:
+    """What (B, C, S, S) is on the whole, without what is smaller than lips: two means over an eighth of the side."""
+    side = int(x.shape[-1]) // 16 * 2 + 1
+    for _ in range(2):
+        x = F.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
+    return x
+
+
 def ramp(change: Tensor) -> Tensor:
     """Opens a network's output as the asked change (B,) grows: 0 at 0, 1 from a quarter on."""
     return (4 * change).clamp(max=1).view(-1, 1, 1, 1)

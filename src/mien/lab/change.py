@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.expressions import BLENDSHAPES
-from mien.lab.blocks import Modulated, ramp, softened, warp
+from mien.lab.blocks import Modulated, overall, ramp, softened, warp
+from mien.lab.creases import SIDE, creases
 from mien.lab.geometry import ABOVE, BELOW, LEFT_EYE, LIPS, RIGHT_EYE, coarse_flow, gaps, layered, moves, oval
 from mien.lab.method import Edit
 
@@ -19,7 +20,7 @@ OPENS = 0.006
 THIN, THINNEST = 1.3, 0.024
 """Lips that are drawn apart grow thinner: in its middle each loses ``THIN`` of how far they part, at most ``THINNEST``
 (shares of the crop). So a smile shows its teeth without pushing the face about."""
-MEET = 1.0
+MEET = 0.7
 """Lips that close come nearer by this share than the linear model says, which leaves half a smile; the upper by a third
 of it."""
 STILL = 0.003
@@ -34,11 +35,13 @@ class Change:
     """What is done to a face; flows in fractions of the crop.
 
     flow: (B, 2, S, S), of which residual was learned; coarse is the linear model alone. delta: (B, 3, S, S), added
-    after the motion. mask: (B, 1, S, S), where paint may be. hole: (B, 1, S, S), 1 where parting lips leave one.
+    after the motion, of which paint was learned. mask: (B, 1, S, S), where paint may be. hole: (B, 1, S, S), 1 where
+    parting lips leave one.
     """
 
     flow: Tensor
     delta: Tensor
+    paint: Tensor
     mask: Tensor
     residual: Tensor
     coarse: Tensor
@@ -55,16 +58,22 @@ class Generator(nn.Module):
     what is as good as still, and ``layered`` puts them together. Where lips part the residual moves both alike: what
     it has learned to pull apart, the layers part by themselves.
 
+    Light changes by a linear model of creases, too, and what is learned comes to it.
+
     It looks at a softened image, so that a sharp portrait looks to it as the news photographs that it learned from.
     Colour is added in the eyes; elsewhere light alone, soft and no more than a little: creases and shadows need no
     colour, and the spots that fool a critic do.
     """
 
     displacement: Tensor
+    slopes: Tensor
+    average: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("displacement", torch.zeros(len(BLENDSHAPES), 68, 2))
+        self.register_buffer("slopes", torch.zeros(len(BLENDSHAPES), SIDE, SIDE))
+        self.register_buffer("average", torch.zeros(68, 2))
         w, c = width, 128
         self.embed = nn.Sequential(nn.Linear(2 * len(BLENDSHAPES), c), nn.SiLU(), nn.Linear(c, c), nn.SiLU())
         self.enter = nn.Conv2d(32, w, 3, padding=1)
@@ -106,7 +115,7 @@ class Generator(nn.Module):
         wider = gaps(ends) - gaps(landmarks)
         parting = (wider / OPENS).clamp(0, 1).view(-1, 1, 1, 1)
         lips = torch.maximum(*(oval(points[:, LIPS], size) for points in (landmarks, ends)))
-        residual = torch.lerp(residual, alike(residual), parting * lips)
+        residual = torch.lerp(residual, overall(residual), parting * lips)
         meet = MEET * F.relu(-wider).view(-1, 1, 1, 1) * lips
         down = torch.cat([torch.zeros_like(meet), meet], 1)
         halves = halves + residual[:, None] + torch.stack([-0.35 * down, 0.65 * down], 1)
@@ -114,8 +123,9 @@ class Generator(nn.Module):
         thinner = (THIN * wider).clamp(0, THINNEST)
         flow, hole = layered(halves * F.relu(1 - STILL * opened[:, None] / length), landmarks, thinner)
         mask = opened * torch.sigmoid(out[:, 2:3])
-        delta = added(1.2 * mask * torch.tanh(out[:, 3:]), image, landmarks, ends)
-        return Change(flow, delta, mask, residual, coarse, parting * hole)
+        paint = added(1.2 * mask * torch.tanh(out[:, 3:]), image, landmarks, ends)
+        light = creases(difference, self.slopes, self.average, ends, size)
+        return Change(flow, paint + light * (1 + image), paint, mask, residual, coarse, parting * hole)
 
 
 def added(paint: Tensor, image: Tensor, landmarks: Tensor, ends: Tensor) -> Tensor:
@@ -128,11 +138,3 @@ def added(paint: Tensor, image: Tensor, landmarks: Tensor, ends: Tensor) -> Tens
     eyes = torch.stack(list(places)).amax(0)
     light = softened(softened((1 - eyes) * paint.mean(1, keepdim=True))).clamp(-SHADE, SHADE)
     return eyes * paint + light * (1 + image)
-
-
-def alike(flow: Tensor) -> Tensor:
-    """What (B, 2, S, S) is on the whole, some lips around: in it the upper lip and the lower move together."""
-    side = int(flow.shape[-1]) // 16 * 2 + 1
-    for _ in range(2):
-        flow = F.avg_pool2d(flow, side, 1, side // 2, count_include_pad=False)
-    return flow

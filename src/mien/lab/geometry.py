@@ -141,26 +141,30 @@ def moves(difference: Tensor, displacement: Tensor) -> Tensor:
 def coarse_flow(
     landmarks: Tensor, difference: Tensor, displacement: Tensor, size: int, part: list[int] | None = None
 ) -> Tensor:
-    """Spread the linear displacement of the landmarks, or those in ``part``, to a flow (B, 2, size, size), in fractions
-    of the crop.
-
-    Each pixel's flow is the mean of the displacements, weighed by Gaussians (sigma SPREAD) around where the landmarks
-    end up; 0.3 in the denominator lets it fade where no landmark is near. What such a mean takes from a landmark's own
-    displacement is added to it before, so that landmarks go nearly where they should. Gaussians factor into rows and
-    columns.
-    """
+    """Spread the linear displacement of the landmarks, or those in ``part``, around where they end up, to a flow
+    (B, 2, size, size), in fractions of the crop."""
     part = list(range(68)) if part is None else part
     move = moves(difference, displacement)[:, part]
-    ends = landmarks[:, part] + move
-    centre = (torch.arange(size, device=landmarks.device) + 0.5) / size
-    near = torch.exp(-((ends[..., None] - centre) ** 2) / (2 * SPREAD**2))  # (B, N, 2, size)
+    return -spread(landmarks[:, part] + move, move, size)
+
+
+def spread(points: Tensor, values: Tensor, size: int) -> Tensor:
+    """(B, 2, size, size): a smooth field that is nearly ``values`` (B, N, 2) at ``points`` (B, N, 2; fractions of the
+    crop) and fades away from them.
+
+    Each pixel's is the mean of the values, weighed by Gaussians (sigma SPREAD) around their points; 0.3 in the
+    denominator lets it fade where no point is near. What such a mean takes from a point's own value is added to it
+    before. Gaussians factor into rows and columns.
+    """
+    centre = (torch.arange(size, device=points.device) + 0.5) / size
+    near = torch.exp(-((points[..., None] - centre) ** 2) / (2 * SPREAD**2))  # (B, N, 2, size)
     column, row = near[:, :, 0], near[:, :, 1]
-    with torch.autocast(landmarks.device.type, enabled=False):
-        close = torch.exp(-(ends[:, :, None] - ends[:, None]).square().sum(3) / (2 * SPREAD**2))
-        move = 2 * move - close @ move / (close.sum(2, keepdim=True) + 0.3)
+    with torch.autocast(points.device.type, enabled=False):
+        close = torch.exp(-(points[:, :, None] - points[:, None]).square().sum(3) / (2 * SPREAD**2))
+        values = 2 * values - close @ values / (close.sum(2, keepdim=True) + 0.3)
         weight = torch.einsum("blh,blw->bhw", row, column) + 0.3
-        sums = [torch.einsum("blh,blw->bhw", row, column * move[:, :, i : i + 1]) for i in range(2)]
-    return -torch.stack(sums, 1) / weight[:, None]
+        sums = [torch.einsum("blh,blw->bhw", row, column * values[:, :, i : i + 1]) for i in range(2)]
+    return torch.stack(sums, 1) / weight[:, None]
 
 
 def layered(flows: Tensor, landmarks: Tensor, thinner: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,24 +235,34 @@ def _height(line: Tensor, x: Tensor) -> Tensor:
 
 
 def fit_displacement(faces: Faces, ridge: float = 20.0) -> Tensor:
-    """(52, 68, 2): how far the landmarks move per unit of each blendshape, by ridge regression.
+    """(52, 68, 2): how far the landmarks move per unit of each blendshape, by ridge regression."""
+    both = both_ways(faces)
+    x = regressors(both)
+    return by_blendshape(x, x.T @ both.landmarks.double().flatten(1), ridge).view(-1, 68, 2)
 
-    Faces and their mirror images count alike. Pose terms beside the blendshapes take up what turning the head does.
-    """
-    both = [faces.only("blendshapes", "landmarks"), faces.only("blendshapes", "landmarks").flipped()]
-    shapes = torch.cat([f.blendshapes for f in both]).double()
-    points = torch.cat([f.landmarks for f in both]).double()
+
+def both_ways(faces: Faces) -> Faces:
+    """The faces' blendshapes and landmarks and, after them, those of their mirror images: both sides count alike."""
+    own = faces.only("blendshapes", "landmarks")
+    return Faces.joined(own, own.flipped())
+
+
+def regressors(faces: Faces) -> Tensor:
+    """(N, 59), centred: blendshapes, and pose, which takes up what turning the head does."""
+    shapes, points = faces.blendshapes.double(), faces.landmarks.double()
     eyes = points[:, 36:48].mean(1)
     nod, bridge = eyes - points[:, 30], eyes[:, 1:] - points[:, 27, 1:]
     chin, apart = eyes - points[:, 8], points[:, 45, :1] - points[:, 36, :1]
     pose = torch.cat([nod, nod**2, chin, bridge, apart], 1)
-    pose = (pose - pose.mean(0)) / pose.std(0)
-    x = torch.cat([shapes - shapes.mean(0), pose], 1)
-    y = (points - points.mean(0)).flatten(1)
-    normal = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
-    solved = torch.linalg.solve(normal, x.T @ y)[: shapes.shape[1]]
-    solved[0] = 0  # "_neutral" never moves
-    return solved.view(-1, 68, 2).float()
+    return torch.cat([shapes - shapes.mean(0), (pose - pose.mean(0)) / pose.std(0)], 1)
+
+
+def by_blendshape(x: Tensor, products: Tensor, ridge: float) -> Tensor:
+    """(52, K): the ridge regression's slopes per blendshape, of ``regressors`` x (N, R) and x.T @ y (R, K)."""
+    solved = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype, device=x.device), products)
+    slopes = solved[: len(BLENDSHAPES)].float()
+    slopes[0] = 0  # "_neutral" never moves
+    return slopes
 
 
 def local(displacement: Tensor) -> Tensor:

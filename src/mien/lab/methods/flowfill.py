@@ -29,6 +29,7 @@ from mien.lab import mouth
 from mien.lab.augment import jittered, relit, wobbled
 from mien.lab.blocks import Stage, softened, warp
 from mien.lab.change import STILL, Change, Generator
+from mien.lab.creases import fit_creases
 from mien.lab.faces import Faces
 from mien.lab.geometry import LIPS, around, fit_displacement, gaps, local, moves, reshaped
 from mien.lab.losses import hinge_critic, total, total_variation
@@ -119,6 +120,8 @@ class FlowFill(Method):
 
     def prepare(self, faces: Faces) -> None:
         self.generator.displacement.copy_(local(fit_displacement(faces)))
+        for buffer, fitted in zip((self.generator.slopes, self.generator.average), fit_creases(faces), strict=True):
+            buffer.copy_(fitted)
 
     def optimizer(self, network: str) -> Optimizer:
         twice = network in ("critic", "mouth_critic")
@@ -162,7 +165,7 @@ class FlowFill(Method):
         layers = zip(self.critic.layers(fake[:known]), self.critic.layers(truth), strict=True)
         paid = 1 + (self.config.outside - 1) * (1 - lips)
         astray = torch.where(change.coarse.square().sum(1, keepdim=True) < STILL**2, self.config.stray, 1.0)
-        painted = (1 - change.hole) * change.delta
+        painted = (1 - change.hole) * change.paint
         rough = (change.mask, 100 * change.residual, 10 * painted)
         terms = {
             "fool": -self.config.fool * total([scale.mean() for scale in score]),
@@ -227,7 +230,7 @@ class FlowFill(Method):
         goal = start + difference
         change = self.generator(source.image, source.landmarks, goal, difference)
         moved = warp(softened(source.image), change.flow) + change.delta
-        filled = self.filler(moved, change.hole, goal)
+        filled = mouth.lightened(self.filler(moved, change.hole, goal), change.hole)
         return goal, replace(change, delta=change.delta + filled - moved)
 
     def _moves(self, start: Tensor, end: Tensor) -> Tensor:
