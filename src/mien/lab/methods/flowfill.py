@@ -5,6 +5,7 @@ added (*delta*). The editor applies both to the photograph at its own resolution
 lips can neither be moved nor added: the picture gets a hole there, which another network fills (``mouth.py``).
 
 Motion starts from a linear model, fitted before training: how each of 68 landmarks moves with each of 52 blendshapes.
+So do creases (``creases.py``): how the light on cheeks and chin changes with them.
 Half of each batch has an answer. A mouth can be closed by geometry (``geometry.py``), so a real face whose mouth was
 closed asks for itself, teeth and all; now and then geometry's own closing is the answer to the open face. The other
 half are people as they come, who have none: there a critic scores patches (hinge, spectral norm) and, with a second
