@@ -242,10 +242,24 @@ def deadly(name: str) -> work.Report:
     return {"file": name}
 
 
-def process(words: list[object]) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(Path(mien.__file__).parents[1])}
+def process(words: list[object], log: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(Path(mien.__file__).parents[1]), "PYTHONFAULTHANDLER": "1"}
     command = [sys.executable, "-m", "mien", "bulk", *map(str, words)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with log.open("ab") as file:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)
+
+
+def children(job: subprocess.Popen[bytes]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()]
+
+
+def doing(job: subprocess.Popen[bytes], log: Path) -> str:
+    """What a job that does not come on has said, and where it and its workers are: they end for it."""
+    if job.poll() is None:
+        for pid in (*children(job), job.pid):
+            os.kill(pid, signal.SIGABRT)
+        job.wait(30)
+    return f"exit code {job.returncode}\n{log.read_text()}"
 
 
 def until(ready: Callable[[], bool], seconds: float = 120) -> None:
@@ -260,17 +274,20 @@ def test_killed_and_started_again_every_output_is_there_once(photos: Path, tmp_p
     for number in range(30):
         (photos / f"copy{number}.jpg").write_bytes((photos / "a.jpg").read_bytes())
     words: list[object] = [photos, out, "--to", "happiness", "--workers", 1]
-    job = process(words)
+    log = tmp_path / "log"
+    job = process(words, log)
     try:
         until(lambda: out.exists() and len(files(out)) >= 5)
-        worker = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        worker = children(job)
+    except AssertionError:
+        pytest.fail(doing(job, log))
     finally:
         job.kill()
         job.wait()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in worker), 30)  # no orphan goes on writing
     half = {name: (out / name).stat().st_mtime_ns for name in files(out) if not name.startswith(".")}
     assert 5 <= len(half) < 33
-    assert process(words).wait() == 2
+    assert process(words, log).wait() == 2, log.read_text()
     whole = files(out)
     assert len(whole) == 33
     assert len({whole[name] for name in whole if name.startswith("copy")}) == 1
@@ -319,7 +336,7 @@ def test_a_cluster_of_two_nodes_does_the_same_though_a_worker_is_killed(photos: 
     cluster.add_node(num_cpus=1)
     try:
         words: list[object] = [photos, out, "--to", "happiness", "--workers", 2, "--cluster", cluster.address]
-        job = process(words)
+        job = process(words, tmp_path / "log")
         until(lambda: out.exists() and len(files(out)) >= 5, 300)
         found = subprocess.run(["pgrep", "-f", "ray::.*Actor"], capture_output=True, text=True, check=True)
         os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
