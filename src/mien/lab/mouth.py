@@ -27,7 +27,6 @@ NARROWER = 0.7
 """Share of the real mouths whose lips are first closed some of the way: calm lips show less than those that laugh."""
 PARTLY = 0.3
 """Share of the real mouths that learn with a part of what is there still to be seen."""
-
 BRIGHTER = 0.1
 """How much lighter teeth are shown than they are filled in: on dark skin they come out too dim, on light skin as in
 real smiles, and this is between."""
@@ -102,7 +101,7 @@ def widened(hole: Tensor, by: int) -> Tensor:
 
 
 def lightened(image: Tensor, hole: Tensor) -> Tensor:
-    """The filled image (B, 3, S, S) in [-1, 1] with ``BRIGHTER`` times more light deep in its hole (B, 1, S, S)."""
+    """The filled image (B, 3, S, S) in [-1, 1], lighter by the share ``BRIGHTER`` deep in its hole (B, 1, S, S)."""
     deep = -widened(-hole, max(1, int(GUMS * image.shape[-1])))
     return (image + BRIGHTER * deep * (1 + image)).clamp(max=1)
 
